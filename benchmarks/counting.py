@@ -29,8 +29,7 @@ from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.live.counting.frame_compressor import LADDER, FrameCompressor, SentTask, count_sent
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.numerics.counting.params import CountingParams
-from mrcz_dask.numerics.counting.raw import RawParams
+from mrcz_dask.numerics.counting.params import CountingParams, RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack
 from mrcz_dask.values.messages import silent
 

@@ -59,7 +59,7 @@ def command() -> Iterator[Path]:
 def raw_stacks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two simulated raw stacks of 40 and 40 frames, 96 x 112 uint16, and dark frames in dark.mrcz."""
     from mrcz_dask.counting.simulation import write_raw
-    from mrcz_dask.numerics.counting.raw import RawParams
+    from mrcz_dask.numerics.counting.params import RawParams
 
     folder = tmp_path_factory.mktemp("counting") / "raw"
     return list(write_raw(folder, RawParams(shape=(96, 112), frames=40, seed=5), stacks=2, dark_frames=16))
@@ -72,8 +72,7 @@ def calibration(raw_stacks: list[Path]) -> Path:
 
     from mrcz_dask.counting import Calibration
     from mrcz_dask.numerics.counting.coincidence import LossCurve
-    from mrcz_dask.numerics.counting.params import CountingParams
-    from mrcz_dask.numerics.counting.raw import RawParams
+    from mrcz_dask.numerics.counting.params import CountingParams, RawParams
     from mrcz_dask.numerics.counting.simulate import RawStack
 
     stack = RawStack(RawParams(shape=(96, 112), frames=40, seed=5))

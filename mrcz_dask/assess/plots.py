@@ -16,8 +16,7 @@ from mrcz_dask.assess.assessment import Assessment, ByMethod, OverDose, OverRadi
 from mrcz_dask.assess.files import write_files
 from mrcz_dask.assess.results import KINDS, Score
 from mrcz_dask.numerics.noise.decay import Decay
-from mrcz_dask.pages.markup import figure_bytes
-from mrcz_dask.pages.template import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from mrcz_dask.pages.template import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, figure_bytes
 
 # Told apart by the color-blind; markers differ too.
 COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#000000")

@@ -12,10 +12,10 @@ from rich.table import Table
 
 from mrcz_dask.cli.console import DONE, FAILED, PARTLY, print_json, results, say, table, warn
 from mrcz_dask.cli.options.declare import OptionGroup, command, option
-from mrcz_dask.cli.options.gain import GainGroup
 from mrcz_dask.cli.options.koma import MethodGroup, Radius
 from mrcz_dask.cli.options.running import RunningGroup
 from mrcz_dask.cli.options.shared import (
+    GainGroup,
     InputGroup,
     Many,
     MessageGroup,

@@ -12,10 +12,17 @@ import typer
 from mrcz_dask.cli.console import DONE, FAILED, PARTLY, alert, failed, print_json, results, say, table
 from mrcz_dask.cli.options.count import CountedGroup, FindingGroup, FractionGroup, StreamGroup
 from mrcz_dask.cli.options.declare import command
-from mrcz_dask.cli.options.gain import GainGroup
 from mrcz_dask.cli.options.koma import DryRun
 from mrcz_dask.cli.options.running import RunningGroup
-from mrcz_dask.cli.options.shared import AsJson, Exclude, Folder, InputGroup, MessageGroup, Overwrite
+from mrcz_dask.cli.options.shared import (
+    AsJson,
+    Exclude,
+    Folder,
+    GainGroup,
+    InputGroup,
+    MessageGroup,
+    Overwrite,
+)
 from mrcz_dask.cli.progress import MessageDisplay, message_display
 from mrcz_dask.cli.summary import show_plan
 from mrcz_dask.values.errors import MrczDaskError, ParameterError, error_text

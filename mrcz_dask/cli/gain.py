@@ -10,8 +10,7 @@ import typer
 
 from mrcz_dask.cli.console import DONE, PARTLY, print_json, results, say, table, warn
 from mrcz_dask.cli.options.declare import command, info
-from mrcz_dask.cli.options.gain import GAIN, GainGroup
-from mrcz_dask.cli.options.shared import AsJson, InputGroup, Overwrite, SessionFolder
+from mrcz_dask.cli.options.shared import GAIN, AsJson, GainGroup, InputGroup, Overwrite, SessionFolder
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, PlaceError, SessionError
 
@@ -107,7 +106,7 @@ def orient(
     Exit code: 0 decided, 1 not.
     """
     from mrcz_dask.formats.gains import read_reference, write_reference
-    from mrcz_dask.gain.flags import option_lines, program_flags
+    from mrcz_dask.gain.check import option_lines, program_flags
     from mrcz_dask.gain.pattern import session_pattern
     from mrcz_dask.gain.prepared import turned_by, turned_multiplier
     from mrcz_dask.numerics.gain.orientation import score_orientations

@@ -11,10 +11,9 @@ import typer
 
 from mrcz_dask.cli.console import DONE, FAILED, PARTLY, print_json, stopping, warn
 from mrcz_dask.cli.options.declare import command
-from mrcz_dask.cli.options.gain import GainGroup
 from mrcz_dask.cli.options.koma import AUTO, FollowGroup, MethodGroup, OutputGroup, RunGroup
 from mrcz_dask.cli.options.running import RunningGroup
-from mrcz_dask.cli.options.shared import InputGroup, MessageGroup, SelectionGroup, SessionFolder
+from mrcz_dask.cli.options.shared import GainGroup, InputGroup, MessageGroup, SelectionGroup, SessionFolder
 from mrcz_dask.cli.progress import Bars, MessageDisplay, message_display
 from mrcz_dask.cli.summary import show_outcome, show_plan, show_times
 from mrcz_dask.values.errors import ParameterError

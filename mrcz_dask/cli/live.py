@@ -9,7 +9,6 @@ import typer
 
 from mrcz_dask.cli.console import DONE, PARTLY, results, say, table, warn
 from mrcz_dask.cli.options.declare import command
-from mrcz_dask.cli.options.gain import GainGroup
 from mrcz_dask.cli.options.koma import SettleGroup
 from mrcz_dask.cli.options.live import (
     CorrectionGroup,
@@ -19,7 +18,7 @@ from mrcz_dask.cli.options.live import (
     SourceGroup,
 )
 from mrcz_dask.cli.options.running import SchedulerGroup
-from mrcz_dask.cli.options.shared import InputGroup, MessageGroup
+from mrcz_dask.cli.options.shared import GainGroup, InputGroup, MessageGroup
 from mrcz_dask.cli.progress import message_display
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import InputParams

@@ -12,7 +12,7 @@ from mrcz_dask.cli.console import print_json, say
 from mrcz_dask.cli.options.declare import OptionGroup, command, info, option
 from mrcz_dask.cli.options.shared import AsJson, Codec
 from mrcz_dask.cli.progress import Bars
-from mrcz_dask.numerics.counting.raw import RawDtype
+from mrcz_dask.numerics.counting.params import RawDtype
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.texts import readable
 
@@ -114,7 +114,7 @@ def simulate_raw(
 ) -> None:
     """Simulate raw frames of a linear detector, to be counted, with their electrons beside them in Zarr."""
     from mrcz_dask.counting.simulation import write_raw
-    from mrcz_dask.numerics.counting.raw import LARGEST, RawParams
+    from mrcz_dask.numerics.counting.params import LARGEST, RawParams
 
     saturation = min(4095.0, LARGEST[dtype])
     params = RawParams(_shape(shape), frames, occupancy, seed, saturation=saturation, dtype=dtype)

@@ -13,8 +13,7 @@ import numpy as np
 
 from mrcz_dask.numerics.session.breaks import DetectedBreak, final_below, find_breaks, gather_evidence
 from mrcz_dask.numerics.session.contrast import BlockMeans, Usability, assess_contrast
-from mrcz_dask.numerics.session.copies import Copies
-from mrcz_dask.numerics.session.fingerprint import Fingerprint
+from mrcz_dask.numerics.session.fingerprint import Copies, Fingerprint
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.session.groups import Group, Grouping
 from mrcz_dask.values.params import KomaParams, Settings

@@ -17,7 +17,7 @@ from mrcz_dask.counting.params import FractionParams
 from mrcz_dask.counting.store import SUFFIX, Events, EventSource, event_problems
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.mrc.writer import StackWriter
-from mrcz_dask.numerics.counting.binning import add_events
+from mrcz_dask.numerics.counting.places import add_events
 from mrcz_dask.session.output_folder import make_folder
 from mrcz_dask.values.errors import DamagedError, OutputExistsError
 from mrcz_dask.values.timing import phase

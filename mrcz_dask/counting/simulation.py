@@ -11,7 +11,7 @@ import numpy as np
 import zarr
 
 from mrcz_dask.formats.mrc.writer import StackWriter
-from mrcz_dask.numerics.counting.raw import RawParams
+from mrcz_dask.numerics.counting.params import RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack, Truth
 from mrcz_dask.session.simulation import filled_at_once
 

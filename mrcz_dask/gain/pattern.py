@@ -16,8 +16,7 @@ from mrcz_dask.numerics.gain.estimate import PatternSum, SessionPattern
 from mrcz_dask.numerics.noise.correlation import FINENESS
 from mrcz_dask.numerics.outliers.mask import OutlierMask, outlier_mask
 from mrcz_dask.numerics.session.contrast import Usability, assess_contrast, block_means
-from mrcz_dask.numerics.session.copies import Copies
-from mrcz_dask.numerics.session.fingerprint import Fingerprint, Fingerprinter
+from mrcz_dask.numerics.session.fingerprint import Copies, Fingerprint, Fingerprinter
 from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
 from mrcz_dask.values.errors import FormatError, MrczDaskError, SessionError
 from mrcz_dask.values.messages import Listener, PhaseFinished, PhaseStarted, StackDone, StackFailed, silent

@@ -15,8 +15,7 @@ from mrcz_dask.formats.defects import MOST, read_defects
 from mrcz_dask.formats.digest import digest_array, digest_bytes
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.gains import Reference, read_reference
-from mrcz_dask.gain.check import Finding, Way, accepted, compare
-from mrcz_dask.gain.flags import ProgramFlags, option_lines, program_flags
+from mrcz_dask.gain.check import Finding, ProgramFlags, Way, accepted, compare, option_lines, program_flags
 from mrcz_dask.gain.options import GainOptions, parse_gamma
 from mrcz_dask.gain.pattern import session_pattern
 from mrcz_dask.numerics.arrays import Mask

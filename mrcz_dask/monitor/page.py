@@ -18,9 +18,8 @@ from mrcz_dask.monitor import figures
 from mrcz_dask.monitor.listener import Row, SessionListener, columns
 from mrcz_dask.monitor.snapshot import NotDone, Snapshot, clock, facts, headline
 from mrcz_dask.monitor.state import STATES
-from mrcz_dask.pages.markup import Markup, element, joined
 from mrcz_dask.pages.server import Routes, Site, put, say_when_lost, text
-from mrcz_dask.pages.template import BOKEH, VARIABLES, html_page
+from mrcz_dask.pages.template import BOKEH, VARIABLES, Markup, element, html_page, joined
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import MrczDaskError
 

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.arrays import Floats
-from mrcz_dask.pages.markup import figure_bytes
-from mrcz_dask.pages.template import BLUE, DARK, GREEN, SEQUENTIAL, VERMILION
+from mrcz_dask.pages.template import BLUE, DARK, GREEN, SEQUENTIAL, VERMILION, figure_bytes
 from mrcz_dask.report.data import FigureData
 
 Style = tuple[str, str]

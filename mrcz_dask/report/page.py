@@ -10,8 +10,17 @@ import numpy as np
 
 from mrcz_dask.monitor.snapshot import duration
 from mrcz_dask.numerics.outliers.weights import is_masked
-from mrcz_dask.pages.markup import Markup, data_uri, element, embedded, joined, png, table
-from mrcz_dask.pages.template import LEVELS, html_page
+from mrcz_dask.pages.template import (
+    LEVELS,
+    Markup,
+    data_uri,
+    element,
+    embedded,
+    html_page,
+    joined,
+    png,
+    table,
+)
 from mrcz_dask.report.commands import koma_command, other_commands, unnamed_settings
 from mrcz_dask.report.data import FigureData, SessionData, StackData, StackSample
 from mrcz_dask.report.drawing import drawn, is_grouped, threshold_at

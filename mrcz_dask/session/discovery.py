@@ -15,9 +15,9 @@ from time import perf_counter, thread_time
 
 from mrcz_dask.formats.places import is_text, resolved, rows_are_reversed, stem_of, stems_of
 from mrcz_dask.session.entries import Discovery, Rejected, Single, Skipped, StackEntry
+from mrcz_dask.session.groups import with_star_series
 from mrcz_dask.session.listing import Listing, list_stacks
 from mrcz_dask.session.probe import ProbedFile, probe
-from mrcz_dask.session.star_series import with_star_series
 from mrcz_dask.session.times import with_tilts
 from mrcz_dask.values.errors import PlaceError, SessionError
 from mrcz_dask.values.params import InputParams

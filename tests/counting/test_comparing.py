@@ -15,7 +15,7 @@ from mrcz_dask.counting.simulation import write_raw
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.numerics.counting.coincidence import LossCurve
-from mrcz_dask.numerics.counting.raw import RawParams
+from mrcz_dask.numerics.counting.params import RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack
 from mrcz_dask.values.errors import ParameterError
 

@@ -24,7 +24,7 @@ from mrcz_dask.counting.simulation import PIXEL_SIZE
 from mrcz_dask.counting.store import event_problems
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.numerics.counting.detector import Detector
-from mrcz_dask.numerics.counting.raw import RawParams
+from mrcz_dask.numerics.counting.params import RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack
 from mrcz_dask.values import messages as told
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, SessionError, SpaceError

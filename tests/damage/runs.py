@@ -14,7 +14,7 @@ from mrcz_dask.live.frames import Roi
 from mrcz_dask.live.page.exports import StoredResults
 from mrcz_dask.live.processors.checking import results_problems
 from mrcz_dask.live.processors.results import ResultStore, Setting
-from mrcz_dask.live.record.streams import StreamStacks
+from mrcz_dask.live.record.stacks import StreamStacks
 from mrcz_dask.live.view import Result
 from mrcz_dask.numerics.counting.coincidence import LossCurve
 from mrcz_dask.numerics.counting.params import CountingParams
@@ -146,7 +146,7 @@ def read_spool(path: Path) -> list[Any]:
         return [(record.header, spool.body(record)) for record in spool.records]
 
 
-RESULTS, NUMBERS = "live/processors/results.py", "live/record/streams.py"
+RESULTS, NUMBERS = "live/processors/results.py", "live/record/stacks.py"
 KINDS = [
     Kind("log", ("session/log.py",), write_log, read_log, agree=none_is_new),
     Kind("results", (RESULTS,), write_results, read_results, is_sound_store, same=same_json),

@@ -41,10 +41,10 @@ NEEDS_NONE = {
     "formats/defects.py": FOR_PEOPLE,
     "formats/text/star.py": FOR_PEOPLE,
     "live/page/exports.py": FOR_PEOPLE,
-    "pages/markup.py": FOR_PEOPLE,
+    "pages/template.py": FOR_PEOPLE,
     "report/files.py": FOR_PEOPLE,
     "session/output_folder.py": NO_DATA,
-    "session/readback.py": "gives outputs of others their name",
+    "formats/verify.py": "gives outputs of others their name",
     "session/simulation.py": "is a simulation's truth",
 }
 

@@ -283,7 +283,7 @@ def _recordings(folder: Path) -> list[bytes]:
 
 def _read_recording(data: bytes, folder: Path) -> object:
     from mrcz_dask.live.record.spool import FrameSpool
-    from mrcz_dask.live.record.streams import StreamStacks
+    from mrcz_dask.live.record.stacks import StreamStacks
 
     def begin(*_: object) -> FrameSpool:
         raise AssertionError("no frame is recorded")

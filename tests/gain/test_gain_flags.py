@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mrcz_dask.formats.gains import Reference
-from mrcz_dask.gain.flags import program_flags
+from mrcz_dask.gain.check import program_flags
 from mrcz_dask.numerics.gain.orientation import ALL, ROWS, Orientation
 
 

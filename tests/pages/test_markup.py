@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrcz_dask.pages.markup import Markup, element, embedded, joined, png, table
+from mrcz_dask.pages.template import Markup, element, embedded, joined, png, table
 
 BAD = "<script>alert('x')</script>\"&"
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]))

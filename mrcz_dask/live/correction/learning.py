@@ -28,8 +28,7 @@ from mrcz_dask.numerics.reference.regression import BandFit
 from mrcz_dask.numerics.reference.window import Member
 from mrcz_dask.numerics.session.breaks import FEWEST, REACH, find_breaks, gather_evidence
 from mrcz_dask.numerics.session.contrast import BlockMeans, assess_contrast, block_means
-from mrcz_dask.numerics.session.copies import Copies
-from mrcz_dask.numerics.session.fingerprint import Fingerprint
+from mrcz_dask.numerics.session.fingerprint import Copies, Fingerprint
 from mrcz_dask.numerics.session.sketch import sketch
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.values.params import Settings

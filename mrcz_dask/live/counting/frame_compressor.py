@@ -1,4 +1,4 @@
-"""Compresses live frames before they go to the workers that count them."""
+"""Compresses live frames before workers count them, and reads those whose noise the sender set to 0."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.numerics.zeroing import fill_zeros, zero_below
+from mrcz_dask.numerics.kernels import compiled, native
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import ParameterError
 
@@ -154,3 +154,34 @@ class FrameCompressor:
     def close(self) -> None:
         """End the threads that compress."""
         self._pool.shutdown()
+
+
+@compiled
+def _zero(frame: NDArray[Any], limit: NDArray[Any], out: NDArray[Any]) -> None:
+    values, limits, into = frame.reshape(-1), limit.reshape(-1), out.reshape(-1)
+    for k in range(values.size):
+        into[k] = values[k] * (values[k] >= limits[k])
+
+
+@compiled
+def _fill(frame: NDArray[Any], dark: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    values, darks, into = frame.reshape(-1), dark.reshape(-1), out.reshape(-1)
+    for k in range(values.size):
+        into[k] = values[k] if values[k] != 0 else darks[k]
+
+
+def zero_below(frame: NDArray[Any], limit: NDArray[Any]) -> NDArray[Any]:
+    """Set pixels of a raw frame below a per-pixel limit (ny, nx), ADU, to 0, so that it compresses well."""
+    raw = np.ascontiguousarray(native(frame))
+    out = np.empty_like(raw)
+    _zero(raw, limit, out)
+    return out
+
+
+def fill_zeros(frame: NDArray[Any], dark: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a frame from `zero_below` as float32 in which zeros are replaced by the detector's dark (ny,
+    nx), so that electrons can be counted.
+    """
+    out = np.empty(frame.shape, np.float32)
+    _fill(np.ascontiguousarray(native(frame)), dark, out)
+    return out

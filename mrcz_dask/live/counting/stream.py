@@ -27,8 +27,7 @@ from mrcz_dask.live.counting.stacks import OpenStack, StreamOptions, resume_stac
 from mrcz_dask.live.frames import Frame, FrameStream
 from mrcz_dask.live.record.recorder import Recorder
 from mrcz_dask.live.record.spool import StreamInfo, plain_meta
-from mrcz_dask.live.record.stacks import recorded, recorded_files, stack_name
-from mrcz_dask.live.record.streams import StreamStacks
+from mrcz_dask.live.record.stacks import StreamStacks, recorded, recorded_files, stack_name
 from mrcz_dask.session import manifest
 from mrcz_dask.session.log import Log
 from mrcz_dask.session.output_folder import locked

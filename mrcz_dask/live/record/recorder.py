@@ -27,8 +27,15 @@ from mrcz_dask.live.record.spool import (
     plain_meta,
     whole_number,
 )
-from mrcz_dask.live.record.stacks import CODEC, SPOOL, first_number, stack_name, write_stack
-from mrcz_dask.live.record.streams import UNNAMED, StreamStacks
+from mrcz_dask.live.record.stacks import (
+    CODEC,
+    SPOOL,
+    UNNAMED,
+    StreamStacks,
+    first_number,
+    stack_name,
+    write_stack,
+)
 from mrcz_dask.session import manifest
 from mrcz_dask.session.output_folder import locked
 from mrcz_dask.values import messages

@@ -20,8 +20,7 @@ from scipy.optimize import brentq
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.events import EventFinder
 from mrcz_dask.numerics.counting.noise import ChargeSpectrum, charge_spectrum
-from mrcz_dask.numerics.counting.params import CountingParams
-from mrcz_dask.numerics.counting.raw import RawParams
+from mrcz_dask.numerics.counting.params import CountingParams, RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack
 from mrcz_dask.values.errors import ParameterError
 

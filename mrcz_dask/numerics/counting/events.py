@@ -7,9 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.arrays import Singles
-from mrcz_dask.numerics.counting.components import find_components
-from mrcz_dask.numerics.counting.deblend import deblend
+from mrcz_dask.numerics.arrays import Floats, Image, Singles
+from mrcz_dask.numerics.counting.batches import (
+    MOVING,
+    NEAR,
+    NEAR_NEW,
+    NEVER,
+    NEW,
+    mark_near,
+    search,
+    sweep_batches,
+)
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.fitting import (
     CHARGE,
@@ -18,21 +26,27 @@ from mrcz_dask.numerics.counting.fitting import (
     SIGNIFICANCE,
     Clouds,
     Electrons,
+    Flags,
     Frame,
     Limits,
+    Numbers,
     U,
     V,
     response_table,
     share_polynomials,
 )
+from mrcz_dask.numerics.counting.lanes import SIZE
 from mrcz_dask.numerics.counting.params import CountingParams
-from mrcz_dask.numerics.counting.passes import NORM, fit_frame, inside_events
+from mrcz_dask.numerics.counting.passes import NORM, fit_frame, inside_events, keep, merge
 from mrcz_dask.numerics.counting.places import PlaceMap, positions_of
-from mrcz_dask.numerics.kernels import native
+from mrcz_dask.numerics.kernels import ZERO, compiled, native
 from mrcz_dask.values.errors import ParameterError
 
 CROWDING = 16  # pixels for each electron that there is room for at first
 SLACK = 1.5  # what the fit may add to the significance of a smoothed seed
+LARGEST = 64  # pixels of a cluster that are looked at
+ROUNDS = 4
+SWEEPS = 2  # in each round
 
 
 class Events(NamedTuple):
@@ -154,3 +168,107 @@ class EventFinder:
         first = 1 if p.position == "centroid" else 3
         columns = own[:n, first], own[:n, first + 1], own[:n, 0] * d.unit, np.zeros(n)
         return Events(*(column.astype(np.float32) for column in columns))
+
+
+@compiled
+def find_components(
+    raw: NDArray[Any], inverse: Image, offset: Image, least: float, most: float, z: Image, out: Floats
+) -> int:
+    """Find clusters of touching pixels above `least` read noises in a raw frame, and write charge and
+    position of each.
+
+    Parameters
+    ----------
+    raw, inverse, offset
+        As in `deblend.fit_frame`.
+    least, most
+        Smallest value of a pixel; a cluster with one above `most` (an X-ray) is left out.
+    z
+        (ny + 2, nx + 2) for working.
+    out
+        (capacity, 5): charge, centroid y and x, and the maximum's y and x, middles of pixels at + .5.
+
+    Returns
+    -------
+    int
+        Number of clusters, or -1 if there were more than the capacity.
+    """
+    ny, nx = raw.shape
+    z[0], z[ny + 1], z[:, 0], z[:, nx + 1] = 0, 0, 0, 0
+    for y in range(ny):
+        row, into = raw[y], z[y + 1, 1:-1]
+        for x in range(nx):
+            value = np.float32(row[x]) * inverse[y, x] - offset[y, x]
+            into[x] = value if value > least else np.float32(0)
+    stack, n = np.empty((LARGEST, 2), np.int64), 0
+    for y in range(1, ny + 1):
+        for x in range(1, nx + 1):
+            if z[y, x] > 0:
+                if n == out.shape[0]:
+                    return -1
+                n += _take(z, y, x, most, stack, out[n])
+    return n
+
+
+@compiled
+def _take(z: Image, y: int, x: int, most: float, stack: NDArray[np.int64], out: Floats) -> int:
+    """Take a cluster off z into out; return 1, or 0 if it is an X-ray."""
+    stack[0, 0], stack[0, 1], n, done = y, x, 1, 0
+    value = np.float64(z[y, x])
+    z[y, x] = 0
+    charge, sum_y, sum_x, best, out[3], out[4] = value, value * y, value * x, value, y - 0.5, x - 0.5
+    while done < n:
+        y, x = stack[done, 0], stack[done, 1]
+        done += 1
+        for j in range(y - 1, y + 2):
+            for i in range(x - 1, x + 2):
+                value = np.float64(z[j, i])
+                if value > 0 and n < LARGEST:
+                    z[j, i] = 0
+                    stack[n, 0], stack[n, 1] = j, i
+                    n += 1
+                    charge, sum_y, sum_x = charge + value, sum_y + value * j, sum_x + value * i
+                    if value > best:
+                        best, out[3], out[4] = value, j - 0.5, i - 0.5
+    out[0], out[1], out[2] = charge, sum_y / charge - 0.5, sum_x / charge - 0.5
+    return 1 if best <= most else 0
+
+
+@compiled
+def deblend(frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, n: int) -> int:
+    """Fit a frame's overlapping electrons, each without the others, until they settle; find hidden ones.
+
+    Returns
+    -------
+    int
+        Number of electrons, in raster order of their pixels, or -1 if there was no room for them.
+    """
+    at, own, near = electrons
+    shape, work, some = frame.even.shape, np.zeros(SIZE, np.float32), np.empty(at.shape[0], np.int64)
+    for round in range(ROUNDS):
+        if round > 0:
+            hiding = some[: _flagged(near, n, NEW | NEAR_NEW, some)]
+            found = search(frame, clouds, limits, at, hiding, at, own, n)
+            if found <= n:
+                return found
+            near[:n], near[n:found] = 0, NEW
+            merge(at, own, near, n, found)
+            mark_near(at, ZERO, found, near, np.full(shape[1] + 2 * NEAR, NEVER), some)
+            sweep = some[: _flagged(near, found, NEW | NEAR_NEW, some)]
+            sweep_batches(frame, clouds, limits, electrons, sweep, work)
+            n = keep(electrons, sweep, found, limits.least, shape)
+        for _ in range(SWEEPS):
+            sweep = some[: _flagged(near, n, MOVING, some)]
+            sweep_batches(frame, clouds, limits, electrons, sweep, work)
+            n = keep(electrons, sweep, n, limits.least, shape)
+    return n
+
+
+@compiled
+def _flagged(near: Flags, n: int, which: int, some: Numbers) -> int:
+    """Put the numbers of those of n that have a flag into some; return how many they are."""
+    m = 0
+    for k in range(n):
+        some[m] = k
+        m += (near[k] & which) != 0
+    return m

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.numerics.counting.binning import add_events
+from mrcz_dask.numerics.counting.places import add_events
 from mrcz_dask.values.errors import ParameterError
 
 PLACES = st.lists(st.tuples(st.floats(-0.5, 12.5, width=32), st.floats(-0.5, 17.5, width=32)), max_size=40)

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from mrcz_dask.numerics.counting.coincidence import LossCurve, loss_curve
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.events import EventFinder
-from mrcz_dask.numerics.counting.params import CountingParams
-from mrcz_dask.numerics.counting.raw import RawParams
+from mrcz_dask.numerics.counting.params import CountingParams, RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack
 
 CURVE = LossCurve(1e-4, (-0.05, -3.0, -2.0, 50.0), 0.1)

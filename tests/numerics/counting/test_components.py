@@ -7,8 +7,7 @@ from scipy import ndimage
 
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.events import EventFinder
-from mrcz_dask.numerics.counting.params import CountingParams
-from mrcz_dask.numerics.counting.raw import RawParams
+from mrcz_dask.numerics.counting.params import CountingParams, RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack
 
 COUNTING = CountingParams(clusters="components", position="centroid", sigma=4.0, xray=1e6)

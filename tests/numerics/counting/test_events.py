@@ -11,8 +11,7 @@ from mrcz_dask.numerics.counting.events import (
     EventFinder,
     Events,
 )
-from mrcz_dask.numerics.counting.params import CountingParams
-from mrcz_dask.numerics.counting.raw import RawParams
+from mrcz_dask.numerics.counting.params import CountingParams, RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack, add_clouds
 from mrcz_dask.values.errors import ParameterError
 

@@ -12,7 +12,7 @@ from mrcz_dask.numerics.counting.noise import (
     estimate_detector,
     zero_peak,
 )
-from mrcz_dask.numerics.counting.raw import RawParams
+from mrcz_dask.numerics.counting.params import RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack
 from mrcz_dask.values.errors import ParameterError
 

@@ -5,9 +5,8 @@ import pytest
 
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.events import EventFinder
-from mrcz_dask.numerics.counting.params import CountingParams
+from mrcz_dask.numerics.counting.params import CountingParams, RawParams
 from mrcz_dask.numerics.counting.places import learn_places
-from mrcz_dask.numerics.counting.raw import RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack
 
 

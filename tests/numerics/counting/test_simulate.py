@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcz_dask.numerics.counting.raw import RawParams
+from mrcz_dask.numerics.counting.params import RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack, add_clouds
 from mrcz_dask.values.errors import ParameterError
 

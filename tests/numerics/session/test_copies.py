@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrcz_dask.numerics.session.copies import Copies
-from mrcz_dask.numerics.session.fingerprint import Fingerprint, Fingerprinter, value_digest
+from mrcz_dask.numerics.session.fingerprint import Copies, Fingerprint, Fingerprinter, value_digest
 
 
 def find_copies(prints):
