@@ -63,8 +63,6 @@ class CountingParams(Parameters):
         return self.xray or 3.5 * self.charge
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class RawParams(Parameters):
     """Parameters of simulated raw frames: detector, dose, noise; an effect set to 0 changes no other draw.
