@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import Amounts, Bench, at_least, row
 from mrcz_dask.counting import Calibration
-from mrcz_dask.counting.counter import Batch, Method
+from mrcz_dask.counting.counter import Batch, CountingMethod
 from mrcz_dask.counting.packing import unpack
 from mrcz_dask.counting.tasks import batch_frames, estimate_memory
 from mrcz_dask.engine.clusters import ClientOptions, open_client
@@ -50,7 +50,7 @@ def raw_frames(occupancy: float, shape: tuple[int, int]) -> NDArray[np.uint8]:
     return np.stack([RawStack(params).frame(k).values for k in range(DISTINCT)])
 
 
-def calibration(shape: tuple[int, int], folder: Path) -> tuple[Calibration, Method]:
+def calibration(shape: tuple[int, int], folder: Path) -> tuple[Calibration, CountingMethod]:
     stack = RawStack(RawParams(shape, DISTINCT, saturation=255, dtype="uint8"))
     images = (one.astype(np.float32) for one in (stack.offset, stack.noise, np.maximum(stack.gain, 0.01)))
     dark, noise, gain = images
@@ -58,7 +58,7 @@ def calibration(shape: tuple[int, int], folder: Path) -> tuple[Calibration, Meth
     path = folder / "calibration.zarr"
     if not path.exists():
         made.save(path)
-    return made, Method(str(path), made.digest)
+    return made, CountingMethod(str(path), made.digest)
 
 
 def seconds(work: Callable[[], Any], repeats: int = 5) -> float:

@@ -6,7 +6,7 @@ from benchmarks.harness import Bench, Pair, at_most, movie, row
 from benchmarks.koma import read_frames
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.live.correction.correct import LiveCorrection, LiveOptions
-from mrcz_dask.live.correction.learning import Learner, SummedStack
+from mrcz_dask.live.correction.learning import Learner, LiveSum
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.numerics.sums import sum_stack
 from mrcz_dask.values.params import Settings
@@ -40,4 +40,4 @@ def learning(bench: Bench) -> Pair:
     stack = movie((60, ny, nx), 0)
     write(path, stack, durable=False)
     learner, total = Learner((ny, nx), Settings(), None, 0), sum_stack(stack)
-    return Pair(lambda: learner.learn(SummedStack("stack", total)), lambda: read_frames(path))
+    return Pair(lambda: learner.learn(LiveSum("stack", total)), lambda: read_frames(path))

@@ -63,7 +63,7 @@ class ArrayStack:
     dose: float | None = None
 
 
-class Frames(FrameSource):
+class MemoryFrames(FrameSource):
     """Reads frames from memory, with the interface of a file reader."""
 
     name, format = "array", "Zarr"
@@ -204,7 +204,7 @@ def sum_array(
     task: SumTask, mask: NDArray[np.bool_] | None, dose: float | None, frames: Sequence[NDArray[Any]]
 ) -> StackRecord:
     """Sum a stack in memory and find its outliers; a given mask or dose replaces the one found."""
-    sums = sum_frames(task, Frames(frames), Measured(0, 0))
+    sums = sum_frames(task, MemoryFrames(frames), Measured(0, 0))
     record, store = mask_stack(task, sums), SessionStore(task.store)
     if mask is None and dose is None:
         return record
@@ -280,7 +280,7 @@ def reference_of(correction: StackCorrection, store: str, stem: str) -> Image:
 def correct_frame(correction: StackCorrection, frame: NDArray[Any]) -> Image:
     """Correct a frame that is in memory; return it as a chunk (1, ny, nx)."""
     frame = np.asarray(frame).reshape(correction.ready.shape)
-    return correction.apply(GainedFrames(Frames([frame]), None, correction.task.record.offset), frame)
+    return correction.apply(GainedFrames(MemoryFrames([frame]), None, correction.task.record.offset), frame)
 
 
 def correct_file_frame(correction: StackCorrection, known: tuple[Any, ...], k: int) -> Image:

@@ -26,7 +26,14 @@ from mrcz_dask.cli.console import (
 from mrcz_dask.cli.options.declare import command, info
 from mrcz_dask.cli.options.koma import FormatGroup, RuleOption
 from mrcz_dask.cli.options.running import LocalGroup
-from mrcz_dask.cli.options.shared import AsJson, Folder, InputGroup, Overwrite, Recursive, StacksOrFolders
+from mrcz_dask.cli.options.shared import (
+    AsJson,
+    InputGroup,
+    OutputFolder,
+    Overwrite,
+    Recursive,
+    StacksOrFolders,
+)
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.values.choices import Program
 from mrcz_dask.values.errors import OutputExistsError, SessionError
@@ -51,7 +58,7 @@ IN_THIS_PROCESS = BatchGroup(workers=0)
 @command(settings=True)
 def recompress(
     paths: StacksOrFolders,
-    output: Folder,
+    output: OutputFolder,
     *,
     form: FormatGroup,
     batch: BatchGroup = IN_THIS_PROCESS,
@@ -73,7 +80,7 @@ def recompress(
 @command(settings=True)
 def decompress(
     paths: StacksOrFolders,
-    output: Folder,
+    output: OutputFolder,
     footer: Annotated[bool, info("Keep the provenance behind the pixels.", often=True)] = False,
     sidecar: Annotated[bool, info("Keep the provenance in a .json beside the file.", often=True)] = True,
     *,
@@ -87,16 +94,16 @@ def decompress(
 
     Exit code: 0 all done, 3 some could not be, 1 none could be, 2 wrong usage.
     """
-    from mrcz_dask.convert.recompress import Keep, recompress
+    from mrcz_dask.convert.recompress import ProvenancePlace, recompress
 
-    keep: Keep = "footer" if footer else "sidecar" if sidecar else "none"
+    keep: ProvenancePlace = "footer" if footer else "sidecar" if sidecar else "none"
     _run("decompress", partial(recompress, format="plain", keep=keep), paths, output, batch)
 
 
 @command(settings=True)
 def outliers(
     paths: StacksOrFolders,
-    output: Folder,
+    output: OutputFolder,
     rule: RuleOption = "fdr",
     *,
     form: FormatGroup,

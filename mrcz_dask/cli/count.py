@@ -17,10 +17,10 @@ from mrcz_dask.cli.options.running import RunningGroup
 from mrcz_dask.cli.options.shared import (
     AsJson,
     Exclude,
-    Folder,
     GainGroup,
     InputGroup,
     MessageGroup,
+    OutputFolder,
     Overwrite,
 )
 from mrcz_dask.cli.progress import MessageDisplay, message_display
@@ -189,7 +189,7 @@ def to_stack(
         list[Path],
         typer.Argument(help="Event lists, STEM.events.zarr.", show_default=False, metavar="EVENTS..."),
     ],
-    output: Folder,
+    output: OutputFolder,
     *,
     fractions: FractionGroup,
     overwrite: Overwrite = False,

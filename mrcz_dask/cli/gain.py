@@ -16,7 +16,7 @@ from mrcz_dask.values.errors import OutputExistsError, ParameterError, PlaceErro
 
 if TYPE_CHECKING:
     from mrcz_dask.gain.gamma_fit import GammaFit
-    from mrcz_dask.numerics.gain.orientation import Score
+    from mrcz_dask.numerics.gain.orientation import OrientationScore
     from mrcz_dask.session.entries import StackEntry
     from mrcz_dask.values.params import InputParams
 
@@ -138,7 +138,7 @@ def orient(
         say(line)
 
 
-def _show_scores(scores: tuple[Score, ...]) -> None:
+def _show_scores(scores: tuple[OrientationScore, ...]) -> None:
     rows = table("rotate", "flip", "sense", "sigma", "correlation", right=("sigma", "correlation"))
     for s in scores:
         numbers = (f"{s.z:.1f}", f"{s.correlation:.4f}") if s.fits else ("does not fit", "")
@@ -146,7 +146,7 @@ def _show_scores(scores: tuple[Score, ...]) -> None:
     results().print(rows)
 
 
-def _scores(scores: tuple[Score, ...]) -> list[dict[str, Any]]:
+def _scores(scores: tuple[OrientationScore, ...]) -> list[dict[str, Any]]:
     return [
         {
             "rotate": s.orientation.turns,

@@ -25,7 +25,7 @@ from mrcz_dask.values.params import InputParams
 
 if TYPE_CHECKING:
     from mrcz_dask.live.launch import Source
-    from mrcz_dask.live.session import Session
+    from mrcz_dask.live.session import LiveSession
     from mrcz_dask.values.messages import Listener
 
 SETTLE = SettleGroup(settle="5s")
@@ -131,7 +131,7 @@ def _source(
     return Folder(folder, listen, settle=seconds, idle=idle, new=frames.new, inputs=inputs)
 
 
-def _show(session: Session) -> None:
+def _show(session: LiveSession) -> None:
     source = session.source()
     panels = table(*_COLUMNS, right=_COLUMNS[1:])
     for panel in session.panels():

@@ -10,7 +10,7 @@ import typer
 
 from mrcz_dask.cli.console import print_json, say
 from mrcz_dask.cli.options.declare import OptionGroup, command, info, option
-from mrcz_dask.cli.options.shared import AsJson, Codec
+from mrcz_dask.cli.options.shared import AsJson, CodecOption
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.numerics.counting.params import RawDtype
 from mrcz_dask.values.errors import ParameterError
@@ -24,7 +24,9 @@ SESSIONS = ("standard", "evolving", "no pattern", "white", "mature", "tilt serie
 OF_SESSION = "as the session has it"
 
 
-Output = Annotated[Path, typer.Argument(help="Folder for the stacks, empty or new.", show_default=False)]
+OutputFolder = Annotated[
+    Path, typer.Argument(help="Folder for the stacks, empty or new.", show_default=False)
+]
 Shape = Annotated[str, info("Y,X pixels of a frame.")]
 
 
@@ -89,7 +91,11 @@ class SimulationGroup(OptionGroup):
 
 @command()
 def simulate(
-    output: Output, *, simulation: SimulationGroup, codec: Codec = "zstd:1", as_json: AsJson = False
+    output: OutputFolder,
+    *,
+    simulation: SimulationGroup,
+    codec: CodecOption = "zstd:1",
+    as_json: AsJson = False,
 ) -> None:
     """Simulate a session of movie stacks, with the truth about its pixels beside it in Zarr."""
     from mrcz_dask.session.simulation import write_session
@@ -101,7 +107,7 @@ def simulate(
 
 @command()
 def simulate_raw(
-    output: Output,
+    output: OutputFolder,
     stacks: Annotated[int, info("Number of stacks.")] = 1,
     frames: Annotated[int, info("Raw frames in each stack.")] = 64,
     shape: Shape = "512,512",
@@ -109,7 +115,7 @@ def simulate_raw(
     dtype: Annotated[RawDtype, info("Type of the pixels.")] = "uint16",
     seed: Annotated[int, info("The same seed gives the same frames.")] = 0,
     dark_frames: Annotated[int, info("Frames without electrons, in dark.mrcz; 0: none.")] = 0,
-    codec: Codec = "auto",
+    codec: CodecOption = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Simulate raw frames of a linear detector, to be counted, with their electrons beside them in Zarr."""

@@ -70,7 +70,7 @@ def _states(output: Path) -> Iterator[tuple[Snapshot, str | None]]:
     from mrcz_dask.monitor.snapshot import NotDone, snapshot
     from mrcz_dask.monitor.state import SessionState
     from mrcz_dask.session.log import NAME, read_messages
-    from mrcz_dask.session.manifest import Output, lost
+    from mrcz_dask.session.manifest import OutputRecord, lost
     from mrcz_dask.session.output_folder import holder
 
     log = output / NAME
@@ -87,7 +87,7 @@ def _states(output: Path) -> Iterator[tuple[Snapshot, str | None]]:
         by = holder(output)  # asked first: a run that ends meanwhile has said so by then
         session = SessionState.of(read_messages(output))
         state = snapshot(session, datetime.now(UTC), alive=by is not None)
-        known: list[Output] = [stack.result for stack in session.stacks.values() if stack.result]
+        known: list[OutputRecord] = [stack.result for stack in session.stacks.values() if stack.result]
         known += session.written.values()
         gone = lost(output, known, read=False)
         missing = (NotDone(None, name, "output", text) for name, text in gone.items())

@@ -36,8 +36,7 @@ from mrcz_dask.numerics.sums import StackSum, sum_stack
 from mrcz_dask.session.readback import pixel_digest
 from mrcz_dask.values.params import USUAL_INPUT, InputParams, OutlierParams, OutputFormat
 
-Frame = NDArray[Any]
-Fill = Callable[[Frame, int], Frame]
+Fill = Callable[[NDArray[Any], int], NDArray[Any]]
 
 
 def filter_outliers(
@@ -156,7 +155,7 @@ class _ExposedFrames:
     def __init__(self, reader: FrameSource, without: Collection[int]) -> None:
         self._reader, self._without = reader, without
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[NDArray[Any]]:
         return (self._reader.physical(k) for k in range(len(self._reader)) if k not in self._without)
 
 
@@ -169,7 +168,7 @@ def _replacing(mask: OutlierMask, total: StackSum, digest: str, dose: float) -> 
     fill = fill_values(mean, is_masked(weight), mask.neighbourly, where=weight < 255)
     replacement = Replacement.make(weight, fill, key_of(digest), pedestal)
 
-    def filled(frame: Frame, k: int) -> Frame:
+    def filled(frame: NDArray[Any], k: int) -> NDArray[Any]:
         """Return frame k with its outliers filled at its own dose."""
         factor = relative_dose(frame, weight, dose)
         if pedestal and factor is not None:

@@ -40,10 +40,9 @@ from mrcz_dask.values.errors import DtypeError, FormatError, OutputExistsError, 
 from mrcz_dask.values.params import USUAL_INPUT, InputParams, OutputFormat
 from mrcz_dask.version import __version__
 
-Frame = NDArray[Any]
 Format = OutputFormat | Literal["plain"]
-Keep = Literal["footer", "sidecar", "none"]
-_FOOTERS: dict[Keep, FooterOption] = {"footer": True, "sidecar": "sidecar", "none": False}
+ProvenancePlace = Literal["footer", "sidecar", "none"]
+_FOOTERS: dict[ProvenancePlace, FooterOption] = {"footer": True, "sidecar": "sidecar", "none": False}
 _QUANTIZATION = ("scale", "offset", "rounding", "generator")
 
 
@@ -66,7 +65,7 @@ def recompress(
     codec: str = "auto",
     format: Format = "mrcz",
     *,
-    keep: Keep = "sidecar",
+    keep: ProvenancePlace = "sidecar",
     stem: str | None = None,
     params: InputParams = USUAL_INPUT,
     overwrite: bool = False,
@@ -155,7 +154,7 @@ def _write(
     target: Path,
     codec: str,
     format: Format,
-    keep: Keep,
+    keep: ProvenancePlace,
     made_by: tuple[str, dict[str, Any]],
 ) -> tuple[dict[str, Any], list[str]]:
     """Write and verify the output; return its step, and texts about content of the input that it lacks."""
@@ -217,7 +216,7 @@ def _copy_writer(
     )
 
 
-def _plain_writer(reader: FrameSource, place: Path, keep: Keep, reverse: bool) -> FrameWriter:
+def _plain_writer(reader: FrameSource, place: Path, keep: ProvenancePlace, reverse: bool) -> FrameWriter:
     about = reader.carried()
     if reader.extended_type == JSON:  # the metadata of MRCZ
         about |= {"extended": b"", "extended_type": ""}
@@ -238,7 +237,7 @@ def _plain_writer(reader: FrameSource, place: Path, keep: Keep, reverse: bool) -
     )
 
 
-def _not_in_plain(reader: FrameSource, keep: Keep) -> list[str]:
+def _not_in_plain(reader: FrameSource, keep: ProvenancePlace) -> list[str]:
     """List what a plain file of a stack does not hold."""
     skipped = list(reader.not_kept)
     if "recipe" in (reader.footer or {}):
@@ -261,7 +260,9 @@ def _caveats(reader: FrameSource, codec: str) -> list[str]:
     return caveats
 
 
-def range_of(frames: Iterable[Frame], dtype: np.dtype[Any], format: OutputFormat) -> tuple[float, float]:
+def range_of(
+    frames: Iterable[NDArray[Any]], dtype: np.dtype[Any], format: OutputFormat
+) -> tuple[float, float]:
     """Return the lowest and highest pixel, from which a format's integer type is chosen; 0, 0 if unneeded."""
     if format in OURS or dtype.kind not in "iu":
         return 0, 0

@@ -25,7 +25,7 @@ from mrcz_dask.values.errors import FormatError, MrczDaskError
 
 KERCHUNK = 1
 AXES = ["frame", "y", "x"]
-References = dict[str, str | list[Any]]
+ChunkReferences = dict[str, str | list[Any]]
 # Zarr has this codec for all chunks of version 2; what they were compressed with is in themselves.
 BLOSC = {"id": "blosc", "cname": "zstd", "clevel": 1, "shuffle": 2, "blocksize": 0}
 
@@ -44,7 +44,7 @@ class View:
         Names of those that cannot be, with reasons.
     """
 
-    references: References
+    references: ChunkReferences
     arrays: tuple[str, ...]
     left_out: dict[str, str]
 
@@ -66,7 +66,7 @@ def view(stacks: Iterable[StackEntry]) -> View:
     Left out are stacks that Zarr cannot decode as they are: chunks of version 5, four-bit pixels, and
     other formats.
     """
-    references: References = {".zgroup": _json({"zarr_format": 2}), ".zattrs": _json({})}
+    references: ChunkReferences = {".zgroup": _json({"zarr_format": 2}), ".zattrs": _json({})}
     arrays, left_out = [], {}
     for stack in stacks:
         try:
@@ -81,7 +81,7 @@ def view(stacks: Iterable[StackEntry]) -> View:
     return View(references, tuple(arrays), left_out)
 
 
-def _references_to(source: FrameSource, stack: StackEntry) -> References:
+def _references_to(source: FrameSource, stack: StackEntry) -> ChunkReferences:
     """Return the references to one stack, under its stem; a FormatError if Zarr cannot decode it as it is."""
     reader = _readable(source, stack)
     in_file = reader.header.dtype

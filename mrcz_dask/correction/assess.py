@@ -147,7 +147,7 @@ def reason_of(found: DetectedBreak) -> str:
     )
 
 
-class Assessment:
+class StackAssessment:
     """Decides which stacks are usable and where epochs begin, again whenever further stacks have been summed.
 
     Whether a stack is usable, and whether there is a break before it, depends on a bounded number of stacks
@@ -236,7 +236,7 @@ def assess_stacks(
     entries: Sequence[StackEntry], records: Sequence[StackRecord], settings: Settings
 ) -> list[AssessedStack]:
     """Decide for all stacks of a session, in order of time, which are usable as neighbors."""
-    assessment = Assessment(settings)
+    assessment = StackAssessment(settings)
     assessment.update([*zip(entries, records, strict=True)])
     return assessment.stacks
 

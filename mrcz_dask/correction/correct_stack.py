@@ -38,7 +38,6 @@ from mrcz_dask.values.records import COPY, GROUP, NO_PATTERN, QUIET, SMOOTH_KEPT
 from mrcz_dask.values.texts import some
 from mrcz_dask.values.timing import phase
 
-Image = NDArray[np.float32]
 SCORES = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
 
 

@@ -55,7 +55,7 @@ GENERATOR = "Philox4x32-10"
 LOST = 4  # times the noise of a frame: a step that is coarser leaves nothing of it
 
 
-class Output(ABC):
+class StackOutput(ABC):
     """Base of the three writers that store one corrected stack.
 
     Attributes
@@ -79,7 +79,7 @@ class Output(ABC):
         """Complete the output after its last frame: add the run's provenance steps to its footer."""
 
 
-class NormalizedOutput(Output):
+class NormalizedOutput(StackOutput):
     """Writes corrected pixels, as float32, or rounded stochastically to float16 or to int16 with a scale."""
 
     def __init__(self, *args: Any, writer: FrameWriter, ready: ReadyCorrection) -> None:
@@ -105,7 +105,7 @@ class NormalizedOutput(Output):
         self._writer.provenance = _appended(self._writer.provenance, steps)
 
 
-class RecompressedOutput(Output):
+class RecompressedOutput(StackOutput):
     """Writes the counts unchanged, and a recipe in the footer by which readers correct them."""
 
     def __init__(self, *args: Any, writer: FrameWriter, reverse: bool, written: PixelDigest) -> None:
@@ -142,7 +142,7 @@ class RecompressedOutput(Output):
         }
 
 
-class ReferencesOutput(Output):
+class ReferencesOutput(StackOutput):
     """Writes the pattern and the outlier mask of a stack as two MRC files, and no frames."""
 
     def append(self, k: int, stored: NDArray[Any], frame: NDArray[Any], dose: float | None) -> None:
@@ -183,7 +183,7 @@ def _appended(chain: list[dict[str, Any]] | None, steps: list[dict[str, Any]]) -
 
 
 @contextmanager
-def open_output(exposed: GainedFrames, task: CorrectionTask, findings: Findings) -> Iterator[Output]:
+def open_output(exposed: GainedFrames, task: CorrectionTask, findings: Findings) -> Iterator[StackOutput]:
     """Open the writer that `--write` names; the file gets its name when the block ends without error."""
     reader, params = exposed.source, task.settings.write
     if params.write == "recompressed":

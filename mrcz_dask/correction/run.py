@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mrcz_dask.correction.assess import Assessment
+from mrcz_dask.correction.assess import StackAssessment
 from mrcz_dask.correction.correct_stack import correct_stack
 from mrcz_dask.correction.footer import ASK, kept_result
 from mrcz_dask.correction.plan import Plan
@@ -186,7 +186,7 @@ class KomaJob(SumJob):
         self._known_results, self._slots = known, slots
         self._results: dict[str, StackResult] = {}
         self._refused: dict[str, tuple[str, Failure]] = {}
-        self._assessment = Assessment(plan.settings)
+        self._assessment = StackAssessment(plan.settings)
         self._chain = (0, 0, 0)  # generation, first stack, and the one after the last
         self._told_breaks: set[Break] = set()
         self._blocked, self._warned = False, False

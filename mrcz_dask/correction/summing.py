@@ -9,7 +9,7 @@ from itertools import takewhile
 from statistics import median
 from typing import Any, ClassVar
 
-from mrcz_dask.correction.assess import RAW_SPREAD, AssessedStack, Assessment, spread_beyond_counting
+from mrcz_dask.correction.assess import RAW_SPREAD, AssessedStack, StackAssessment, spread_beyond_counting
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.sum_stack import StackSums, mask_stack, sum_stack
 from mrcz_dask.correction.tasks import SumTask, output_name
@@ -158,7 +158,7 @@ def sum_session(plan: Plan, client: Client, listen: messages.Listener) -> tuple[
     tell_gain(plan, listen)
     job = SumJob(plan, listen)
     Loop(client).run(job)
-    assessment = Assessment(plan.settings)
+    assessment = StackAssessment(plan.settings)
     assessment.update(job.known_stacks())
     warn_of_session(assessment.stacks, listen)
     return assessment.stacks, job

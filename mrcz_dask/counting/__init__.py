@@ -7,7 +7,7 @@ from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.plan import CountPlan, count_plan
 from mrcz_dask.counting.rendering import events_to_stack
 from mrcz_dask.counting.run import CountOutcome, run_plan
-from mrcz_dask.counting.store import Events, open_events
+from mrcz_dask.counting.store import EventList, open_events
 from mrcz_dask.counting.tasks import Counted
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "CountOutcome",
     "CountPlan",
     "Counted",
-    "Events",
+    "EventList",
     "FindParams",
     "FractionParams",
     "count_plan",

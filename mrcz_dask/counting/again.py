@@ -15,7 +15,7 @@ from mrcz_dask.counting.plan import count_plan
 from mrcz_dask.counting.recording import STEP
 from mrcz_dask.counting.rendering import STEP as FRACTIONS
 from mrcz_dask.counting.run import run_plan
-from mrcz_dask.counting.store import SUFFIX, Events
+from mrcz_dask.counting.store import SUFFIX, EventList
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.session.entries import Acquired
 from mrcz_dask.values.errors import ReferenceNotFoundError, SessionError
@@ -33,7 +33,7 @@ def is_events(path: Path) -> bool:
 def steps_of(path: Path) -> Steps:
     """Return the provenance steps of a stack or an event list."""
     if is_events(path):
-        return Events(path).provenance
+        return EventList(path).provenance
     steps: Steps = (read_footer(path) or {}).get("provenance") or []
     return steps
 
@@ -94,7 +94,7 @@ def count_again(
         detector=detector,
     )
     if listed:  # a copy of the raw frames has another modification time
-        about = Events(path).about
+        about = EventList(path).about
         acquired = Acquired(datetime.fromisoformat(about["acquired"]), about["acquired_from"])
         plan = replace(plan, stacks=(replace(plan.stacks[0], acquired=acquired),))
     for failure in run_plan(plan, listen=listen).failures:
@@ -112,7 +112,7 @@ def count_again(
 
 def differing(path: Path, again: Path) -> tuple[int, ...]:
     """Compare two event lists, and return the numbers of the raw frames in which they differ."""
-    a, b = Events(path), Events(again)
+    a, b = EventList(path), EventList(again)
     if len(a) != len(b):
         return tuple(range(len(a)))
     return tuple(k for k in range(len(a)) if a.read(k, k + 1).digest() != b.read(k, k + 1).digest())

@@ -54,11 +54,11 @@ ASSUMED = 10.0
 BEYOND = 1e6
 MOST_OCCUPIED = 0.1  # of frames that are simulated
 
-Frames = tuple[tuple[str, int], ...]
+SampleFrames = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class References:
+class CountingReferences:
     """Gain, dark and defects that the user gave for counting, turned to fit the frames.
 
     Attributes
@@ -88,7 +88,7 @@ def calibrate(
     stacks: Sequence[StackEntry],
     params: FindParams,
     inputs: InputParams,
-    references: References,
+    references: CountingReferences,
     client: Client,
     listen: messages.Listener = messages.silent,
 ) -> Calibration:
@@ -165,7 +165,7 @@ class BandTask:
         Standard deviation of the cloud of charge, pixels.
     """
 
-    frames: Frames
+    frames: SampleFrames
     inputs: InputParams
     rows: tuple[int, int]
     inner: tuple[int, int]
@@ -257,7 +257,7 @@ def _bands(shape: tuple[int, int], frames: int) -> list[tuple[tuple[int, int], t
     return [((max(0, a - OVERLAP), min(ny, b + OVERLAP)), (a, b)) for a, b in edges]
 
 
-def _detector(dark: Floats, noise: Floats, references: References) -> Detector:
+def _detector(dark: Floats, noise: Floats, references: CountingReferences) -> Detector:
     """Return the detector, with one noise for all quiet pixels, and with the references that were given."""
     unknown = ~np.isfinite(noise)
     typical = float(np.median(noise[~unknown])) if not unknown.all() else np.nan
@@ -278,7 +278,7 @@ def _detector(dark: Floats, noise: Floats, references: References) -> Detector:
 
 def _compare(
     detector: Detector,
-    references: References,
+    references: CountingReferences,
     stacks: Sequence[StackEntry],
     params: FindParams,
     inputs: InputParams,
@@ -297,7 +297,7 @@ def _compare(
     return ({"forced": True} if forced else {}) | ({"caveats": caveats} if caveats else {})
 
 
-def _some_frames(sample: Frames, inputs: InputParams, shape: tuple[int, ...]) -> list[NDArray[Any]]:
+def _some_frames(sample: SampleFrames, inputs: InputParams, shape: tuple[int, ...]) -> list[NDArray[Any]]:
     """Read frames for the spectrum: as many as hold some 200 000 electrons at 1 % occupancy, at most 32."""
     number = int(np.clip(SPECTRUM / (0.01 * shape[0] * shape[1]), 4, 32))
     frames = []
@@ -344,7 +344,7 @@ def _position_map(detector: Detector, params: CountingParams, frames: list[NDArr
     return learn_places(places) if places.size >= 10 * LEAST else None
 
 
-def sample_of(stacks: Sequence[StackEntry], number: int, fewest: int = FEWEST) -> Frames:
+def sample_of(stacks: Sequence[StackEntry], number: int, fewest: int = FEWEST) -> SampleFrames:
     """Choose the frames for the calibration: from the first stacks, spread evenly over each.
 
     Raises

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mrcz_dask.formats.sources import open_source
-from mrcz_dask.gain.check import Finding, Way, compare_dark, compare_gain
+from mrcz_dask.gain.check import GainProblem, Way, compare_dark, compare_gain
 from mrcz_dask.gain.prepared import PreparedGain
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.gain.estimate import SessionPattern
@@ -26,7 +26,7 @@ def compare_with_frames(
     inputs: InputParams,
     sigma: float,
     charge: float,
-) -> list[Finding]:
+) -> list[GainProblem]:
     """Check gain and dark against raw frames, and return a finding for each that does not fit.
 
     Parameters
@@ -63,7 +63,7 @@ def compare_with_frames(
                 charges += np.where(above > limit, above, 0)
                 number += 1
             stacks += 1
-    good, findings = detector.used, list[Finding]()
+    good, findings = detector.used, list[GainProblem]()
     if number and "dark" in about:
         mean = total / number
         pattern = SessionPattern(mean, good, 0.0, stacks, float(mean[good].mean()))

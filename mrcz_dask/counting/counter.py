@@ -18,7 +18,7 @@ from mrcz_dask.engine.user_script import UserScript
 from mrcz_dask.formats.digest import digest_bytes
 from mrcz_dask.numerics.arrays import Image
 from mrcz_dask.numerics.counting.detector import Detector
-from mrcz_dask.numerics.counting.events import EventFinder, Events
+from mrcz_dask.numerics.counting.events import EventFinder, FrameEvents
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.counting.places import PlaceMap
 from mrcz_dask.numerics.kernels import native
@@ -61,7 +61,7 @@ class Camera:
         values = native(frame).astype(np.float32)
         return np.asarray(values * self.detector.inverse - self.detector.offset, np.float32)
 
-    def find(self, frame: NDArray[Any], **changed: Any) -> Events:
+    def find(self, frame: NDArray[Any], **changed: Any) -> FrameEvents:
         """Find the electrons of a raw frame with the package's own method.
 
         Parameters
@@ -162,7 +162,7 @@ class DetectorScript(UserScript):
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
+class CountingMethod:
     """The way electrons are found: path of the calibration, and the user's function if there is one; small,
     to be sent to workers.
 
@@ -249,7 +249,7 @@ class Counter:
 _thread = threading.local()
 
 
-def counter_of(method: Method) -> Counter:
+def counter_of(method: CountingMethod) -> Counter:
     """Return this thread's `Counter` for a method, made when it is first needed."""
     if getattr(_thread, "method", None) != method:
         calibration = calibration_once(method.calibration, method.digest)

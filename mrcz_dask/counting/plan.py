@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mrcz_dask.counting.calibrate import References
+from mrcz_dask.counting.calibrate import CountingReferences
 from mrcz_dask.counting.calibration import NAME, calibration_path
 from mrcz_dask.counting.counter import DetectorScript
 from mrcz_dask.counting.params import FindParams, FractionParams
@@ -67,7 +67,7 @@ class CountPlan:
     fractions: FractionParams
     inputs: InputParams
     events: bool
-    references: References
+    references: CountingReferences
     calibration: Path | None = None
     script: DetectorScript | None = None
     overwrite: bool = False
@@ -272,7 +272,7 @@ def _probe(path: Path, inputs: InputParams) -> StackEntry | Rejected:
     return file
 
 
-def _references(gain: GainOptions, stacks: Sequence[StackEntry], inputs: InputParams) -> References:
+def _references(gain: GainOptions, stacks: Sequence[StackEntry], inputs: InputParams) -> CountingReferences:
     """Read gain, dark and defects, turned and fitted as `koma` does it; a dark may be a stack."""
     if gain.auto or gain.gamma is not None:
         raise ParameterError(
@@ -294,4 +294,4 @@ def _references(gain: GainOptions, stacks: Sequence[StackEntry], inputs: InputPa
                     f"{FEWEST_DARK} frames of {shape}"
                 )
         about["dark"] = {"name": dark_stack.name, "digest": file_digest(dark_stack)}
-    return References(about, prepared, dark_stack, gain.force)
+    return CountingReferences(about, prepared, dark_stack, gain.force)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.counting.packing import pixels
 from mrcz_dask.counting.params import FractionParams
-from mrcz_dask.counting.store import SUFFIX, Events, EventSource, event_problems
+from mrcz_dask.counting.store import SUFFIX, EventList, EventSource, event_problems
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.mrc.writer import StackWriter
 from mrcz_dask.numerics.counting.places import add_events
@@ -139,7 +139,7 @@ def events_to_stack(
     SpaceError
         If the folder is full or cannot be written.
     """
-    events = Events(path)
+    events = EventList(path)
     target = Path(output) / f"{stem_of_events(events.path)}.mrcz"
     if target.exists() and not overwrite:
         raise OutputExistsError(

@@ -7,11 +7,11 @@ from typing import Any
 
 from mrcz_dask.correction.footer import ASK, last_steps, settings_changes
 from mrcz_dask.counting.calibration import Calibration
-from mrcz_dask.counting.counter import Method
+from mrcz_dask.counting.counter import CountingMethod
 from mrcz_dask.counting.plan import CountPlan
 from mrcz_dask.counting.recording import STEP, parameters_beside
 from mrcz_dask.counting.rendering import STEP as FRACTIONS
-from mrcz_dask.counting.store import Events, event_problems
+from mrcz_dask.counting.store import EventList, event_problems
 from mrcz_dask.counting.tasks import Counted, result_of
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import read_footer
@@ -49,7 +49,7 @@ def kept_calibration(plan: CountPlan) -> Calibration | None:
     return calibration
 
 
-def kept_output(plan: CountPlan, stack: StackEntry, method: Method) -> Counted | None:
+def kept_output(plan: CountPlan, stack: StackEntry, method: CountingMethod) -> Counted | None:
     """Return the result of a stack that an earlier run counted from the same input with the same parameters;
     None if there is none.
 
@@ -66,7 +66,7 @@ def kept_output(plan: CountPlan, stack: StackEntry, method: Method) -> Counted |
     if difference:
         raise OutputExistsError(f"{path.name}: an output is there that differs ({difference}); {ASK}")
     digest = steps[FRACTIONS]["inputs"][0]["digest"]
-    if events is not None and (event_problems(events) or Events(events).about["digest"] != digest):
+    if events is not None and (event_problems(events) or EventList(events).about["digest"] != digest):
         return None  # the counted stack is made anew, too: it comes out the same
     about = {
         "provenance": [steps[STEP]],
@@ -80,7 +80,7 @@ def kept_output(plan: CountPlan, stack: StackEntry, method: Method) -> Counted |
 
 
 def _difference(
-    plan: CountPlan, stack: StackEntry, method: Method, steps: dict[str, dict[str, Any]], path: Path
+    plan: CountPlan, stack: StackEntry, method: CountingMethod, steps: dict[str, dict[str, Any]], path: Path
 ) -> str:
     if not {STEP, FRACTIONS} <= steps.keys():
         return "no sound output of `count`"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.counting.calibrate import calibrate
 from mrcz_dask.counting.calibration import Calibration
-from mrcz_dask.counting.counter import Batch, Method
+from mrcz_dask.counting.counter import Batch, CountingMethod
 from mrcz_dask.counting.plan import CountPlan
 from mrcz_dask.counting.recording import Origin
 from mrcz_dask.counting.resume import kept_calibration, kept_output
@@ -131,7 +131,7 @@ def carry_out(plan: CountPlan, client: Client, listen: messages.Listener = messa
         calibration, path = _calibration(plan, client, listen)
         for text in calibration.about.get("caveats", ()):
             listen(messages.Warned(text))
-        method = Method(str(path), calibration.digest, plan.script)
+        method = CountingMethod(str(path), calibration.digest, plan.script)
         with CountJob(plan, method, listen) as job:
             Loop(client).run(job)
         listen(messages.RunFinished(len(job.results), len(job.failures) + len(plan.bad)))
@@ -175,7 +175,7 @@ class CountJob:
         By the names of stacks; outputs that an earlier run made are among them.
     """
 
-    def __init__(self, plan: CountPlan, method: Method, listen: messages.Listener) -> None:
+    def __init__(self, plan: CountPlan, method: CountingMethod, listen: messages.Listener) -> None:
         self._plan, self._method, self._listen = plan, method, listen
         self.results: dict[str, Counted] = {}
         self.failures: dict[str, Failure] = {}

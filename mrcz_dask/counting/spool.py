@@ -7,7 +7,7 @@ from typing import Any
 
 from mrcz_dask.counting.counter import Batch
 from mrcz_dask.counting.packing import EventArrays, joined, unpack
-from mrcz_dask.formats.spool import Record, Spool, SpoolReader
+from mrcz_dask.formats.spool import Spool, SpoolReader, SpoolRecord
 
 SUFFIX = ".counting"
 
@@ -23,21 +23,21 @@ def append_batch(spool: Spool, batch: Batch, **more: Any) -> None:
     spool.append([({"first": batch.first, "frames": batch.frames.hex(), **more}, batch.packed)])
 
 
-def ordered_batches(spool: SpoolReader) -> list[Record]:
+def ordered_batches(spool: SpoolReader) -> list[SpoolRecord]:
     """Return a spool's batches in the order of their frames, up to the first frame that is missing."""
-    batches: list[Record] = []
+    batches: list[SpoolRecord] = []
     for record in sorted(spool.records, key=lambda record: int(record.header["first"])):
         if record.header["first"] == frames_in(batches):
             batches.append(record)
     return batches
 
 
-def frames_in(batches: list[Record]) -> int:
+def frames_in(batches: list[SpoolRecord]) -> int:
     """Return the number of frames in a list of consecutive batches that begins with frame 0."""
     return batches[-1].header["first"] + frame_count(batches[-1]) if batches else 0
 
 
-def frame_count(batch: Record) -> int:
+def frame_count(batch: SpoolRecord) -> int:
     """Return the number of frames in a batch."""
     return len(batch.header["frames"]) // 32
 

@@ -46,7 +46,7 @@ class EventSource(Protocol):
         ...
 
 
-class Events:
+class EventList:
     """An event list on disk, opened for reading.
 
     Parameters
@@ -175,7 +175,7 @@ class Events:
         return pixels(events.y), pixels(events.x), charge
 
 
-def open_events(path: str | os.PathLike[str]) -> Events:
+def open_events(path: str | os.PathLike[str]) -> EventList:
     """Open an event list for reading: the folder ``STEM.events.zarr``.
 
     Raises
@@ -183,14 +183,14 @@ def open_events(path: str | os.PathLike[str]) -> Events:
     FormatError
         If it is none.
     """
-    return Events(path)
+    return EventList(path)
 
 
 def event_problems(path: Path) -> list[str]:
     """Verify an event list, and return its problems as text; empty if it is sound."""
     try:
         with reading(str(path), "an event list", REMEDY):
-            return Events(path).problems()
+            return EventList(path).problems()
     except (MrczDaskError, OSError) as error:
         return [str(error)]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.counting.calibration import calibration_once
-from mrcz_dask.counting.counter import Batch, Method, counter_of
+from mrcz_dask.counting.counter import Batch, CountingMethod, counter_of
 from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.recording import Origin, Summary, about_stack
 from mrcz_dask.counting.rendering import write_counted
@@ -77,7 +77,7 @@ class CountTask:
     name: str
     first: int
     count: int
-    method: Method
+    method: CountingMethod
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -169,7 +169,7 @@ class WriteTask:
     spool: str
     origin: Origin
     frames: int
-    method: Method
+    method: CountingMethod
     find: FindParams
     fractions: FractionParams
     target: str

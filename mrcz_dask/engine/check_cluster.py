@@ -39,7 +39,7 @@ LONGEST, COMES_WITHIN, SEEN_WITHIN, CLOCKS_APART, ANSWERS = 600, 60.0, 15.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ClusterCheck:
     """Result of one check of a cluster: what was checked, whether it works, and the remedy if not.
 
     Attributes
@@ -64,7 +64,7 @@ class Finding:
 class Report:
     """Results of all checks of a cluster, in the order in which they were made."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[ClusterCheck, ...]
 
     @property
     def ok(self) -> bool:
@@ -136,7 +136,7 @@ def check_cluster(options: ClientOptions, folder: Path, listen: Listener) -> Rep
     return Report(tuple(_findings(options, folder.absolute(), listen)))
 
 
-def _findings(options: ClientOptions, folder: Path, listen: Listener) -> Iterator[Finding]:
+def _findings(options: ClientOptions, folder: Path, listen: Listener) -> Iterator[ClusterCheck]:
     heard: list[Message] = []
     what, begin = ("job" if options.queue else "scheduler"), time.monotonic()
     try:
@@ -148,43 +148,45 @@ def _findings(options: ClientOptions, folder: Path, listen: Listener) -> Iterato
                 if isinstance(message, ClusterReady):
                     yield _dashboard(message)
                 if isinstance(message, Warned) and "not encrypted" in message.message:
-                    yield Finding("encryption", False, message.message, "use tls://")
+                    yield ClusterCheck("encryption", False, message.message, "use tls://")
     except (MrczDaskError, OSError) as error:
-        yield Finding(what, False, f"{error}", "nothing else can be checked before this works")
+        yield ClusterCheck(what, False, f"{error}", "nothing else can be checked before this works")
 
 
-def _started(options: ClientOptions, client: DaskClient, seconds: float) -> Finding:
+def _started(options: ClientOptions, client: DaskClient, seconds: float) -> ClusterCheck:
     if options.queue is None:
         found = f"{options.scheduler} answered in {seconds:.1f} s; workers: {len(client.room())}"
-        return Finding("scheduler", True, found)
+        return ClusterCheck("scheduler", True, found)
     expected = options.queue.plan_workers(LOOKS_AROUND).workers
     with suppress(TimeoutError):
         client.client.wait_for_workers(expected, timeout=COMES_WITHIN)
     workers = len(client.room())
     found = f"{options.queue.system} started one in {seconds:.1f} s; workers: {workers} of {expected}"
     remedy = f"see what the others wrote into {options.queue.folder / 'logs'}"
-    return Finding("job", workers == expected, found, "" if workers == expected else remedy)
+    return ClusterCheck("job", workers == expected, found, "" if workers == expected else remedy)
 
 
-def _of_workers(options: ClientOptions, client: Client, folder: Path) -> Iterator[Finding]:
+def _of_workers(options: ClientOptions, client: Client, folder: Path) -> Iterator[ClusterCheck]:
     """Yield what each of the workers finds; the same on all of them is said once."""
     token, name = uuid.uuid4().hex, f".mrcz-dask-check-{uuid.uuid4().hex}"
     here = folder / name
     try:
         _write(here, token)
     except OSError as error:
-        yield Finding("folder", False, f"{folder} cannot be written into here: {error}", "choose another")
+        yield ClusterCheck(
+            "folder", False, f"{folder} cannot be written into here: {error}", "choose another"
+        )
         return
     try:
         before = time.time()
         answers = client.run(look_around, str(here), on_error="return")
         after = time.time()
         workers = workers_there(client)
-        findings: dict[str, list[Finding]] = {}
+        findings: dict[str, list[ClusterCheck]] = {}
         for address, seen in answers.items():
             if not isinstance(seen, WorkerFacts):
                 remedy = "install the same versions of mrcz-dask and what it needs everywhere"
-                lost = Finding("worker", False, f"{address} could not look around: {seen}", remedy)
+                lost = ClusterCheck("worker", False, f"{address} could not look around: {seen}", remedy)
                 findings.setdefault("worker", []).append(lost)
                 continue
             judged = [_folder(folder, token, seen), *_program(options, seen), _clock(seen, before, after)]
@@ -199,7 +201,7 @@ def _of_workers(options: ClientOptions, client: Client, folder: Path) -> Iterato
             path.unlink(missing_ok=True)
 
 
-def _merged(findings: list[Finding]) -> Iterator[Finding]:
+def _merged(findings: list[ClusterCheck]) -> Iterator[ClusterCheck]:
     """Yield every finding that is not fine once, or else the first."""
     yield from dict.fromkeys([finding for finding in findings if not finding.ok] or findings[:1])
 
@@ -241,69 +243,75 @@ def _write(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _folder(folder: Path, token: str, seen: WorkerFacts) -> Finding:
+def _folder(folder: Path, token: str, seen: WorkerFacts) -> ClusterCheck:
     """Judge whether client and worker read what the other one wrote."""
     remedy = "choose a folder on a file system that all nodes mount under the same path, with leave to write"
     if seen.content is None:
-        return Finding("folder", False, f"{folder} is not seen on {seen.host}, or is another one", remedy)
+        return ClusterCheck(
+            "folder", False, f"{folder} is not seen on {seen.host}, or is another one", remedy
+        )
     if seen.content != token:
-        return Finding("folder", False, f"{folder} on {seen.host} has other contents", remedy)
+        return ClusterCheck("folder", False, f"{folder} on {seen.host} has other contents", remedy)
     if seen.problem:
         found = f"{folder} cannot be written into on {seen.host}: {seen.problem}"
-        return Finding("folder", False, found, remedy)
+        return ClusterCheck("folder", False, found, remedy)
     if _patiently(lambda: (folder / seen.wrote).read_text(encoding="utf-8")) != token:
-        return Finding("folder", False, f"what {seen.host} writes into {folder} is not seen here", remedy)
-    return Finding("folder", True, f"{folder} is seen and written by workers, with the same contents")
+        return ClusterCheck(
+            "folder", False, f"what {seen.host} writes into {folder} is not seen here", remedy
+        )
+    return ClusterCheck("folder", True, f"{folder} is seen and written by workers, with the same contents")
 
 
-def _program(options: ClientOptions, seen: WorkerFacts) -> Iterator[Finding]:
+def _program(options: ClientOptions, seen: WorkerFacts) -> Iterator[ClusterCheck]:
     """Judge the version of Python, and the cores that a worker may use."""
     mine = platform.python_version()
     if seen.python != mine:
         remedy = f"use the same environment: `python` in the queue settings, or Python {mine} on {seen.host}"
-        yield Finding("versions", False, f"Python {seen.python} on {seen.host}, {mine} here", remedy)
+        yield ClusterCheck("versions", False, f"Python {seen.python} on {seen.host}, {mine} here", remedy)
     else:
         found = f"the same here and there: Python {mine}, and what decides about bytes"
-        yield Finding("versions", True, found)
+        yield ClusterCheck("versions", True, found)
     wanted = options.queue.cores if options.queue is not None else 1
     ok, asked = seen.cores >= wanted, f"; a job asks for {wanted}" if options.queue else ""
     remedy = "" if ok else "ask for fewer (--cores)"
-    yield Finding("cores", ok, f"{seen.cores} on {seen.host}{asked}", remedy)
+    yield ClusterCheck("cores", ok, f"{seen.cores} on {seen.host}{asked}", remedy)
 
 
-def _memory(options: ClientOptions, worker: dict[str, Any], seen: WorkerFacts) -> Finding:
+def _memory(options: ClientOptions, worker: dict[str, Any], seen: WorkerFacts) -> ClusterCheck:
     """Judge whether a K2 stack fits into a worker, and whether its node has what it was promised."""
     queue = options.queue
     if queue is None:
         limit = (worker["memory_limit"] or seen.memory) * SHARE
         found = f"a worker may use {readable(limit)}; a K2 stack needs {readable(K2.of(1))}"
         remedy = "start workers with more (dask worker --memory-limit); smaller frames need less"
-        return Finding("memory", limit >= K2.of(1), found, "" if limit >= K2.of(1) else remedy)
+        return ClusterCheck("memory", limit >= K2.of(1), found, "" if limit >= K2.of(1) else remedy)
     asked = queue.job_memory(K2)
     if asked > seen.memory:
         found = f"a job asks for {readable(asked)}, {seen.host} has {readable(seen.memory)}"
-        return Finding("memory", False, found, "ask for less (--job-memory), with fewer cores (--cores)")
+        return ClusterCheck("memory", False, found, "ask for less (--job-memory), with fewer cores (--cores)")
     try:
         plan = queue.plan_workers(K2)
     except MrczDaskError as error:
-        return Finding("memory", False, f"for K2 stacks: {error}", "ask for more (--job-memory)")
+        return ClusterCheck("memory", False, f"for K2 stacks: {error}", "ask for more (--job-memory)")
     found = f"a job of {readable(asked)} and {queue.cores} cores takes {plan.workers} K2 stacks at a time"
-    return Finding("memory", True, found)
+    return ClusterCheck("memory", True, found)
 
 
-def _clock(seen: WorkerFacts, before: float, after: float) -> Finding:
+def _clock(seen: WorkerFacts, before: float, after: float) -> ClusterCheck:
     """Judge how far a worker's clock is off: at least so much outside of the time of the question."""
     off = min(0.0, seen.time - before) + max(0.0, seen.time - after)
     ok = abs(off) < CLOCKS_APART
     found = f"that of {seen.host} is {off:+.1f} s off" if off else f"that of {seen.host} agrees"
     remedy = "set the clock of the node (chrony, ntpd): certificates have dates, and so have files"
-    return Finding("clock", ok, found, "" if ok else remedy)
+    return ClusterCheck("clock", ok, found, "" if ok else remedy)
 
 
-def _dashboard(ready: ClusterReady) -> Finding:
+def _dashboard(ready: ClusterReady) -> ClusterCheck:
     """Say where the dashboard is, and the tunnel to it from another machine."""
     if not ready.dashboard:
-        return Finding("dashboard", False, "none", "install bokeh, or start the scheduler with its dashboard")
+        return ClusterCheck(
+            "dashboard", False, "none", "install bokeh, or start the scheduler with its dashboard"
+        )
     address = urlsplit(ready.dashboard)
     host, port = address.hostname or "", address.port or 80
     far = "127.0.0.1" if is_loopback(host) else host
@@ -312,8 +320,10 @@ def _dashboard(ready: ClusterReady) -> Finding:
             pass
     except OSError as error:
         found = f"{ready.dashboard} does not answer here: {error}"
-        return Finding("dashboard", False, found, f"try from its machine: ssh -N -L {port}:{far}:{port} ...")
+        return ClusterCheck(
+            "dashboard", False, found, f"try from its machine: ssh -N -L {port}:{far}:{port} ..."
+        )
     tunnel = f"ssh -N -L {port}:{far}:{port} {getpass.getuser()}@{socket.getfqdn()}"
-    return Finding(
+    return ClusterCheck(
         "dashboard", True, f"port {port}; from your desk: {tunnel}, then http://127.0.0.1:{port}/status"
     )

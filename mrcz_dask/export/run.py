@@ -26,7 +26,7 @@ from mrcz_dask.export.movies import (
 )
 from mrcz_dask.export.texts import GAIN, TEXTS, Optics
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.formats.defects import Kind, write_defects
+from mrcz_dask.formats.defects import DefectsKind, write_defects
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.text.star import is_word
@@ -39,7 +39,7 @@ from mrcz_dask.values.texts import some
 
 FEWEST_FRAMES = 3  # RELION skips shorter movies
 PHASE = "export"
-_DEFECT_FILES: dict[str, Kind] = {".mrc": "map", ".txt": "boxes", "_serialem.txt": "serialem"}
+_DEFECT_FILES: dict[str, DefectsKind] = {".mrc": "map", ".txt": "boxes", "_serialem.txt": "serialem"}
 
 
 @dataclass(frozen=True, slots=True)

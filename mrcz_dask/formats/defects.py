@@ -28,8 +28,8 @@ from mrcz_dask.formats.sources import open_source
 from mrcz_dask.numerics.arrays import Mask
 from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, UnfitReferenceError, error_text
 
-Box = tuple[int, int, int, int]
-Kind = Literal["serialem", "boxes", "map"]
+DefectBox = tuple[int, int, int, int]
+DefectsKind = Literal["serialem", "boxes", "map"]
 
 MOST = 0.5
 _PIXELS_IN_LINE, _COLUMNS_IN_LINE = 10, 20
@@ -68,7 +68,7 @@ class Defects:
 
     name: str
     digest: str
-    kind: Kind
+    kind: DefectsKind
     mask: Mask
     first_row: FirstRow
     notes: tuple[str, ...] = ()
@@ -118,7 +118,7 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) ->
         words_of = ((k, line.partition("#")[0].replace(",", " ").split()) for k, line in numbered)
         lines = [(number, words) for number, words in words_of if words]
         if not is_text:
-            kind: Kind = "map"
+            kind: DefectsKind = "map"
             mask, first_row = _read_map(path)
         elif any(words[0][0].isalpha() for _, words in lines):
             kind, first_row = "serialem", "top"
@@ -160,7 +160,7 @@ def _integers(where: str, words: list[str], expected: str, count: int | None) ->
     return values
 
 
-def _mark(mask: Mask, box: Box, where: str) -> None:
+def _mark(mask: Mask, box: DefectBox, where: str) -> None:
     x, y, w, h = box
     if w < 1 or h < 1 or y + h > mask.shape[0] or x + w > mask.shape[1]:
         raise UnfitReferenceError(
@@ -230,7 +230,7 @@ def _whole_key(where: str, word: str) -> str | None:
     return word if word in keys else next(iter(keys), None)
 
 
-def _boxes_of_mark(key: str, values: list[int], shape: tuple[int, int], edge: int) -> list[Box]:
+def _boxes_of_mark(key: str, values: list[int], shape: tuple[int, int], edge: int) -> list[DefectBox]:
     """Return the defects in one line of SerialEM's list as boxes (x, y, w, h).
 
     Each of BadPixels is a box of `edge` x `edge` pixels: 1 x 1, or 2 x 2 in a list that was scaled up once.
@@ -248,9 +248,9 @@ def _boxes_of_mark(key: str, values: list[int], shape: tuple[int, int], edge: in
     return [(start, first, width, length) if key == "PartialBadColumn" else (first, start, length, width)]
 
 
-def boxes_of(mask: Mask) -> list[Box]:
+def boxes_of(mask: Mask) -> list[DefectBox]:
     """Return boxes (x, y, w, h) that together cover exactly the True pixels of a mask (ny, nx)."""
-    done: list[Box] = []
+    done: list[DefectBox] = []
     growing: dict[tuple[int, int], int] = {}
     for y, row in enumerate(np.concatenate([mask, np.zeros((1, mask.shape[1]), bool)])):
         edges = np.flatnonzero(np.diff(row.astype(np.int8), prepend=0, append=0)).tolist()
@@ -279,7 +279,7 @@ def serialem_text(mask: Mask, first_row: FirstRow) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_defects(path: str | os.PathLike[str], mask: Mask, kind: Kind, first_row: FirstRow) -> None:
+def write_defects(path: str | os.PathLike[str], mask: Mask, kind: DefectsKind, first_row: FirstRow) -> None:
     """Write a defect mask as SerialEM's list, as boxes ``x y w h``, or as an image.
 
     Parameters

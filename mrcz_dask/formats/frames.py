@@ -20,7 +20,7 @@ from mrcz_dask.formats.source import Closing
 from mrcz_dask.values.errors import FooterError, FormatError, ParameterError
 from mrcz_dask.values.stopping import check_stop
 
-Frames = int | slice | Sequence[int] | None
+FrameSelection = int | slice | Sequence[int] | None
 FirstRow = Literal["bottom", "top"]
 PixelSizes = tuple[float, float, float] | None
 PIXEL_TYPES = {np.dtype(text) for text in ("i1", "u1", "i2", "u2", "i4", "u4", "f2", "f4", "c8")}
@@ -207,7 +207,9 @@ class FrameSource(Closing):
             out += out.dtype.type(self.offset)
         return out
 
-    def frames(self, selection: Frames = None, *, scaled: bool = False, nthreads: int = 1) -> NDArray[Any]:
+    def frames(
+        self, selection: FrameSelection = None, *, scaled: bool = False, nthreads: int = 1
+    ) -> NDArray[Any]:
         """Return several frames as an array (n, ny, nx), or one as (ny, nx) if its number is given.
 
         Parameters

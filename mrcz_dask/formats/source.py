@@ -101,7 +101,7 @@ class Closing(ABC):
         self.close()
 
 
-class Source:
+class ByteSource:
     """Reads bytes at given offsets from a path, a stream or bytes; safe from several threads.
 
     Parameters
@@ -186,9 +186,9 @@ class Source:
 
 
 class Cursor(io.RawIOBase):
-    """Wraps a `Source` as a Python file object with a position, for libraries that need one."""
+    """Wraps a `ByteSource` as a Python file object with a position, for libraries that need one."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         super().__init__()
         self._source, self._at = source, 0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.frames import Frames, FrameSource
+from mrcz_dask.formats.frames import FrameSelection, FrameSource
 from mrcz_dask.formats.mrc.header import HEADER_SIZE, labels_of
 from mrcz_dask.formats.mrc.layout import Complain, lenient, load_footer, strict
 from mrcz_dask.formats.mrc.reader import StackReader
@@ -18,7 +18,7 @@ from mrcz_dask.formats.mrc.wrapped import open_wrapped
 from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.formats.places import FORMATS, Place, expected_kind, is_zarr
 from mrcz_dask.formats.sidecar import notes_without
-from mrcz_dask.formats.source import Readable, Source
+from mrcz_dask.formats.source import ByteSource, Readable
 from mrcz_dask.values.checks import checked, expect
 from mrcz_dask.values.errors import FormatError, PlaceError
 from mrcz_dask.values.params import InputParams
@@ -67,7 +67,7 @@ def open_source(
         if place.path.suffix.casefold() != ".zarr" and not is_zarr(place.path):
             raise PlaceError(f"{place.path}: is a folder; expected a file, or a Zarr array or group")
         return _opener("Zarr")(place.path, place.inside, params, complain)
-    source, inside = Source(path if place is None else place.path), "" if place is None else place.inside
+    source, inside = ByteSource(path if place is None else place.path), "" if place is None else place.inside
     try:
         kind, head = _kind_of(source)
         if inside and not (kind in FORMATS and FORMATS[kind].holds_several):
@@ -93,7 +93,7 @@ def _opener(format: str) -> Callable[[Any, str, InputParams, Complain], FrameSou
     return opener
 
 
-def _kind_of(source: Source) -> tuple[str | None, bytes]:
+def _kind_of(source: ByteSource) -> tuple[str | None, bytes]:
     """Return the kind of a file by its first bytes, None where they are unknown; and these bytes."""
     head = bytes(source.read_at(0, min(1024, source.size)))
     if head[208:211] == b"MAP":  # the stamp of an MRC header
@@ -106,7 +106,7 @@ def _kind_of(source: Source) -> tuple[str | None, bytes]:
 @checked
 def read(
     path: Readable,
-    frames: Frames = None,
+    frames: FrameSelection = None,
     scaled: bool = True,
     permissive: bool = False,
     *,
@@ -165,7 +165,7 @@ def read_footer(path: Readable, permissive: bool = False) -> dict[str, Any] | No
     """
     place = Place.of(path) if isinstance(path, (str, os.PathLike)) else None
     if place is None or not place.path.is_dir():
-        source = Source(path if place is None else place.path)
+        source = ByteSource(path if place is None else place.path)
         try:
             if _kind_of(source)[0] in ("MRC", None):
                 labels = labels_of(bytes(source.read_at(0, min(HEADER_SIZE, source.size))))

@@ -40,7 +40,7 @@ Item = tuple[Mapping[str, Any], bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class SpoolRecord:
     """Header and place of one record in a spool file, such as that of a frame.
 
     Attributes
@@ -88,7 +88,7 @@ class SpoolReader(Closing):
         Bytes that are no records. A last record that is cut off is not among them.
     """
 
-    def __init__(self, path: Path, header: dict[str, Any], records: list[Record], handle: int) -> None:
+    def __init__(self, path: Path, header: dict[str, Any], records: list[SpoolRecord], handle: int) -> None:
         self.path, self.header, self.records, self._handle = path, header, records, handle
         self.damage: list[Damage] = []
 
@@ -97,14 +97,14 @@ class SpoolReader(Closing):
         """Open a spool file and find its sound records and damage."""
         handle = open_file(path)
         parts = list(scan(handle))
-        records = [part for part in parts if isinstance(part, Record)]
+        records = [part for part in parts if isinstance(part, SpoolRecord)]
         first = [records.pop(0).header] if records and records[0].start == 0 else []
         copies = (record.stack for record in records if record.stack is not None)
         reader = cls(path, next(chain(first, copies), {}), records, handle)
         reader.damage = [part for part in parts if isinstance(part, Damage)]
         return reader
 
-    def body(self, record: Record) -> bytes:
+    def body(self, record: SpoolRecord) -> bytes:
         """Return the content of a record, after comparing its checksum.
 
         Raises
@@ -236,7 +236,7 @@ class Spool(SpoolReader):
             for header, body in items:
                 place = self._end
                 self._write(pack({**header, _STACK: self.header}, body))
-                self.records.append(Record(dict(header), place, self._end - len(body), len(body)))
+                self.records.append(SpoolRecord(dict(header), place, self._end - len(body), len(body)))
             if self._durable:
                 getattr(os, "fdatasync", os.fsync)(self._handle)
         except BaseException as error:
@@ -266,7 +266,7 @@ def pack(header: Mapping[str, Any], body: bytes) -> bytes:
     return _HEAD.pack(_MARK, len(text), len(body), checksum) + text + body
 
 
-def scan(handle: int) -> Iterator[Record | Damage]:
+def scan(handle: int) -> Iterator[SpoolRecord | Damage]:
     """Yield the sound records of an open spool file, and the damaged ranges between them.
 
     A last record that is cut off, or not written to its end yet, ends it.
@@ -284,7 +284,7 @@ def scan(handle: int) -> Iterator[Record | Damage]:
             continue
         header, offset, body = content
         stack = header.pop(_STACK, None)
-        yield Record(header, start, offset, len(body), stack)
+        yield SpoolRecord(header, start, offset, len(body), stack)
         start = offset + len(body)
 
 

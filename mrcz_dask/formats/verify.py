@@ -24,7 +24,7 @@ from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats
 from mrcz_dask.values.errors import FormatError, MissingLibraryError, MrczDaskError
 
-Status = Literal["sound", "damaged", "no-footer", "partly-checked"]
+FileStatus = Literal["sound", "damaged", "no-footer", "partly-checked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class VerifyReport:
     """
 
     path: str
-    status: Status
+    status: FileStatus
     problems: tuple[str, ...]
     damaged_frames: tuple[int, ...]
     frames: int
@@ -114,7 +114,7 @@ def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyRep
             for key, number, value in zip(true._fields, reader.header.stats, true, strict=True):
                 if not isclose(number, value, rel_tol=1e-5, abs_tol=near):
                     problems.append(f"the header's {key} is {number:g}, that of the frames {value:g}")
-        status: Status = "no-footer" if reader.footer is None else "sound"
+        status: FileStatus = "no-footer" if reader.footer is None else "sound"
         # the checksums of header and frames of MRC are over all bytes of the file
         is_whole = isinstance(reader, StackReader) and "packed" not in (reader.footer or {})
         if reader.footer is not None and not problems and not is_whole:

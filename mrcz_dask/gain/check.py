@@ -18,7 +18,7 @@ from mrcz_dask.numerics.gain.orientation import (
     CERTAIN,
     IDENTITY,
     Orientation,
-    Score,
+    OrientationScore,
     Sense,
     as_others_read,
     decide,
@@ -34,7 +34,7 @@ LARGEST_EXCESS = 50.0  # of a pixel's charge over the mean, so that its exponent
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class GainProblem:
     """A warning that a gain or dark does not fit the stacks, with its text and how bad it is.
 
     Attributes
@@ -70,7 +70,7 @@ class Way:
     orientation: Orientation
     sense: Sense = "multiply"
     said_by: str = "options"
-    scores: tuple[Score, ...] = ()
+    scores: tuple[OrientationScore, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return orientation and sense as plain values, for the provenance."""
@@ -78,7 +78,7 @@ class Way:
         turns = {"turns": orientation.turns, "flip_rows": orientation.flip, "said_by": self.said_by}
         return {"sense": self.sense, "orientation": turns}
 
-    def options(self, best: Score | None = None) -> str:
+    def options(self, best: OrientationScore | None = None) -> str:
         """Return the command-line options that turn the reference this way, or as a better score says."""
         turn = self.orientation if best is None else self.orientation.then(best.orientation)
         words = f"--gain-rotate {turn.turns} --gain-flip {int(turn.flip)}"
@@ -90,7 +90,7 @@ class Way:
 
 def compare(
     gain: Gain, params: GainParams, about: Mapping[str, Any], way: Way, pattern: SessionPattern
-) -> Iterator[Finding]:
+) -> Iterator[GainProblem]:
     """Check gain and dark against the pattern of a session, and yield a finding for each that does not fit.
 
     Parameters
@@ -119,7 +119,7 @@ def compare(
         yield from compare_gain(gain, params, about, way, replace(pattern, response=response, good=good))
 
 
-def accepted(findings: Iterable[Finding], *, force: bool) -> tuple[str, ...]:
+def accepted(findings: Iterable[GainProblem], *, force: bool) -> tuple[str, ...]:
     """Return findings' texts as warnings; raise an error if a reference is worse than none, unless forced.
 
     Raises
@@ -142,7 +142,7 @@ def compare_gain(
     pattern: SessionPattern,
     *,
     charge: bool = False,
-) -> Iterator[Finding]:
+) -> Iterator[GainProblem]:
     """Check a gain against a session's pattern from which the dark is subtracted; yield findings if it does
     not remove the pattern.
 
@@ -162,7 +162,7 @@ def compare_gain(
         return
     scores = score_orientations(response, good, image)
     if _all_worse(scores) and (charge or counts >= FEWEST_COUNTS):
-        yield Finding(
+        yield GainProblem(
             f"{text} adds pattern in every orientation (as given by {applied.added:.0f} standard errors): "
             "none is better. Are the frames corrected already, do they need --dark, or is it of another "
             "camera or day? Leave --gain out, or give the right one",
@@ -171,19 +171,19 @@ def compare_gain(
         return
     best = _decided(scores)
     if best is None:
-        yield Finding(
+        yield GainProblem(
             f"{text} cannot be judged: it is too flat or {counts:.3g} counts per pixel are too few "
             f"(best orientation {scores[0].z:.1f} standard errors, {CERTAIN:g} decide). It is applied as "
             "given; is it of these frames?",
             undecided=True,
         )
     elif (best.orientation, best.sense) != (IDENTITY, "multiply"):
-        yield Finding(
+        yield GainProblem(
             f"{text} fits the frames in another way than as given: give {way.options(best)} "
             f"({best.z:.0f} standard errors; as given {applied.z:.0f}), or --gain-orient auto"
         )
     elif applied.z > 2 * CERTAIN and applied.added > -applied.z / 4:  # -z / 2 if it is right, 0 if squared
-        yield Finding(
+        yield GainProblem(
             f"{text} is turned as the frames are, but too strong: it leaves about as much pattern as there "
             "was. Is it squared, or --gain-gamma too large? mrcz-dask gain fit-gamma finds the exponent"
         )
@@ -191,20 +191,20 @@ def compare_gain(
 
 def compare_dark(
     about: Mapping[str, Any], dark: NDArray[Any], way: Way, pattern: SessionPattern
-) -> Iterator[Finding]:
+) -> Iterator[GainProblem]:
     """Check a dark against the mean frame of a session, and yield findings if it does not fit."""
     text = f"{about['dark']['name']}: compared with {pattern.stacks} stacks, this dark"
     level = float(dark[pattern.good].mean(dtype=np.float64))
     scores = score_darks(pattern.response, pattern.good, dark)
     best = _decided(scores)
     if level >= pattern.dose:
-        yield Finding(
+        yield GainProblem(
             f"{text} has more counts per pixel ({level:.4g}) than their frames ({pattern.dose:.4g}). Give "
             "the mean of dark frames, not their sum, or leave --dark out",
             worse=True,
         )
     elif _all_worse(scores):
-        yield Finding(
+        yield GainProblem(
             f"{text} adds pattern in every orientation: none is better. Are the frames corrected already, or "
             "is it a sum of dark frames? Leave --dark out, or give the mean of dark frames of this camera",
             worse=True,
@@ -214,17 +214,17 @@ def compare_dark(
         remedy = f"Write the dark the way round that {about['gain']['name']} has" if "gain" in about else ""
         if "turned_as" not in about["dark"]:  # a stack of dark frames, which options do not turn
             remedy = "Give its mean as one image, with these options"
-        yield Finding(
+        yield GainProblem(
             f"{text} fits the frames with {wanted} ({best.z:.0f} standard errors), not as given. "
             f"{remedy or 'Give these options'}"
         )
 
 
-def _all_worse(scores: tuple[Score, ...]) -> bool:
+def _all_worse(scores: tuple[OrientationScore, ...]) -> bool:
     return all(score.added > CERTAIN for score in scores if score.fits)
 
 
-def _decided(scores: tuple[Score, ...]) -> Score | None:
+def _decided(scores: tuple[OrientationScore, ...]) -> OrientationScore | None:
     try:
         return decide(scores)
     except SessionError:

@@ -15,7 +15,15 @@ from mrcz_dask.formats.defects import MOST, read_defects
 from mrcz_dask.formats.digest import digest_array, digest_bytes
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.gains import Reference, read_reference
-from mrcz_dask.gain.check import Finding, ProgramFlags, Way, accepted, compare, option_lines, program_flags
+from mrcz_dask.gain.check import (
+    GainProblem,
+    ProgramFlags,
+    Way,
+    accepted,
+    compare,
+    option_lines,
+    program_flags,
+)
 from mrcz_dask.gain.options import GainOptions, parse_gamma
 from mrcz_dask.gain.pattern import session_pattern
 from mrcz_dask.numerics.arrays import Mask
@@ -68,7 +76,7 @@ class PreparedGain:
     flags: ProgramFlags | None
     way: Way
 
-    def against(self, pattern: SessionPattern) -> tuple[Finding, ...]:
+    def against(self, pattern: SessionPattern) -> tuple[GainProblem, ...]:
         """Check gain and dark against the pattern of stacks (before the gain), and return warnings."""
         return tuple(compare(self.gain, self.params, self.about, self.way, pattern))
 
@@ -169,7 +177,7 @@ def prepare_gain(
 
 def _findings(prepared: PreparedGain, first: _FirstStacks, *, force: bool) -> tuple[str, ...]:
     """Compare with the first stacks; return what is wrong, and refuse what is worse than nothing."""
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[GainProblem, ...] = ()
     try:
         for count in (FIRST, MORE):
             findings = prepared.against(first.pattern(count))

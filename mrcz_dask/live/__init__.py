@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mrcz_dask.live.record.recorder import Recorder as Recorder
     from mrcz_dask.live.record.stacks import recorded as recorded
     from mrcz_dask.live.session import LiveParams as LiveParams
-    from mrcz_dask.live.session import Session as Session
+    from mrcz_dask.live.session import LiveSession as LiveSession
     from mrcz_dask.live.transport.listen import Listen as Listen
     from mrcz_dask.live.transport.replay import Folder as Folder
     from mrcz_dask.live.transport.replay import Recorded as Recorded
@@ -39,7 +39,7 @@ _NAMES = {
     "processors.declare": ("Image", "Profile", "Range", "Scalar", "processor"),
     "record.recorder": ("Recorder",),
     "record.stacks": ("recorded",),
-    "session": ("LiveParams", "Session"),
+    "session": ("LiveParams", "LiveSession"),
     "transport.listen": ("Listen",),
     "transport.replay": ("Folder", "Recorded", "Replay"),
     "transport.sender": ("FrameSender",),

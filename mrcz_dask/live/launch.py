@@ -13,7 +13,7 @@ from mrcz_dask.live.frames import FrameStream
 from mrcz_dask.live.processors.host import Script
 from mrcz_dask.live.processors.pool import open_pool
 from mrcz_dask.live.processors.results import ResultStore
-from mrcz_dask.live.session import LiveParams, Session, names_of
+from mrcz_dask.live.session import LiveParams, LiveSession, names_of
 from mrcz_dask.pages.address import PageAddress
 from mrcz_dask.values.errors import OutputExistsError, ParameterError
 from mrcz_dask.values.messages import Listener, silent
@@ -64,7 +64,7 @@ def start(
     where: ClientOptions | None = None,
     page: PageAddress | None = None,
     listen: Listener = silent,
-) -> Iterator[Session]:
+) -> Iterator[LiveSession]:
     """Start a live session (source, recording, processors, page) in a ``with`` block,
     at whose end it is closed.
 
@@ -127,7 +127,7 @@ def start(
             store = ResultStore(keep.store, append=append, overwrite=keep.overwrite)
         pool = stack.enter_context(open_pool(where or ClientOptions(), len(scripts), params.memory, listen))
         parts: Any = {"store": store, "recording": recorder, "correction": correction, "values": values}
-        session = Session(stream, scripts, pool, listen, params, **parts)
+        session = LiveSession(stream, scripts, pool, listen, params, **parts)
         session.start()
         stack.callback(session.close)
         if page is not None:

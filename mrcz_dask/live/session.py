@@ -70,7 +70,7 @@ class LiveParams:
             raise ParameterError(f"--timeout is {self.seconds} s; expected more than 0")
 
 
-class Session:
+class LiveSession:
     """Runs a live session: records and corrects the frames of a source, and passes them to processors.
 
     A page calls its methods from any thread; they return at once.

@@ -14,7 +14,7 @@ import numpy as np
 from mrcz_dask.live.frames import Roi
 from mrcz_dask.live.processors.declare import Spec, Value
 
-Status = Literal["starting", "waiting", "running", "paused", "failed", "restarting", "ended"]
+ProcessorStatus = Literal["starting", "waiting", "running", "paused", "failed", "restarting", "ended"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class PanelState:
     file: str
     spec: Spec | None = None
     values: dict[str, Value] = field(default_factory=dict)
-    status: Status = "starting"
+    status: ProcessorStatus = "starting"
     trace: str = ""
     load_error: str = ""
     version: int = 0

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.outliers.kept_fit import KeptFit
-from mrcz_dask.numerics.outliers.population import Lifetime, Places, Survival, Turnover
+from mrcz_dask.numerics.outliers.population import Lifetime, OutlierPlaces, Survival, Turnover
 from mrcz_dask.numerics.reference.evidence import SessionEvidence, StackEvidence, session_evidence
 from mrcz_dask.report.progress import RunTimes
 from mrcz_dask.values.records import Break, Record, is_too_quiet
@@ -197,8 +197,8 @@ class Health:
         How long hot pixels live, in stacks.
     """
 
-    hot: Places | None
-    dead: Places | None
+    hot: OutlierPlaces | None
+    dead: OutlierPlaces | None
     survival: tuple[Survival, ...]
     lifetime: Lifetime | None
 

@@ -17,7 +17,7 @@ from mrcz_dask.report.data import FigureData
 
 Style = tuple[str, str]
 # Label and limits of the y-axis; values, style and label of each series.
-Panel = tuple[str, tuple[float | None, float | None], list[tuple[Floats, Style, str]]]
+PlotPanel = tuple[str, tuple[float | None, float | None], list[tuple[Floats, Style, str]]]
 
 HOT, DEAD = (VERMILION, "o"), (BLUE, "s")
 # More points than these are drawn as medians of groups, with their range.
@@ -86,7 +86,7 @@ def _series(axes: Axes, x: Floats, y: Floats, style: Style, label: str) -> None:
     axes.plot(middle, [float(np.median(y[g])) for g in groups], color=color, linewidth=1.4, label=label)
 
 
-def _over_stacks(data: FigureData, height: float, *panels: Panel) -> Figure:
+def _over_stacks(data: FigureData, height: float, *panels: PlotPanel) -> Figure:
     """Draw series over the stacks in panels one above the other, and where the session breaks."""
     along = str(data.notes.get("along", "stack"))
     x, figure = column(data, along), _figure(height)

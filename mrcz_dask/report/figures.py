@@ -9,9 +9,7 @@ import numpy as np
 from scipy import special
 
 from mrcz_dask.numerics.doses import middle_doses
-from mrcz_dask.report.data import KINDS, FigureData, SessionData, StackData, StackSample, worst
-
-Column = Sequence[Any]
+from mrcz_dask.report.data import KINDS, Column, FigureData, SessionData, StackData, StackSample, worst
 
 
 def over_stacks(data: SessionData) -> Iterator[FigureData]:

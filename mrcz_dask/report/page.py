@@ -25,7 +25,7 @@ from mrcz_dask.report.commands import koma_command, other_commands, unnamed_sett
 from mrcz_dask.report.data import FigureData, SessionData, StackData, StackSample
 from mrcz_dask.report.drawing import drawn, is_grouped, threshold_at
 from mrcz_dask.report.figures import figures, histogram
-from mrcz_dask.report.questions import WORDS, Finding, Level, verdict
+from mrcz_dask.report.questions import WORDS, Answer, Level, verdict
 from mrcz_dask.session.thumbnails import in_grays
 from mrcz_dask.values.texts import readable
 
@@ -108,7 +108,7 @@ def _section(key: str, title: str, *children: object) -> Markup:
     return element("section", element("h2", title, id=key), *children, aria_labelledby=key)
 
 
-def _verdict(findings: Sequence[Finding], drawings: Mapping[str, FigureData]) -> Markup:
+def _verdict(findings: Sequence[Answer], drawings: Mapping[str, FigureData]) -> Markup:
     items = []
     for finding in findings:
         question, level = finding.question, finding.level

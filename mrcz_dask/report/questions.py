@@ -18,7 +18,7 @@ from mrcz_dask.values.records import is_too_quiet
 FEWEST, END_SHARE, NEIGHBORS, FEWEST_PAIRS = 6, 10, 5, 3
 
 Measure = Callable[["SessionData"], float | None]
-Words = Callable[["SessionData"], str]
+DataText = Callable[["SessionData"], str]
 Level = Literal["good", "look", "act", "unknown"]
 LEVELS: tuple[Level, ...] = ("good", "unknown", "look", "act")
 WORDS: dict[Level, str] = {"good": "good", "look": "look at this", "act": "act", "unknown": "not known"}
@@ -56,9 +56,9 @@ class Question:
     advice: str
     measure: Measure
     figure: str = ""
-    words: Words = lambda data: ""
+    words: DataText = lambda data: ""
 
-    def judge(self, data: SessionData) -> Finding:
+    def judge(self, data: SessionData) -> Answer:
         """Measure a session; return the number and its level: good, look, act, or unknown."""
         value = self.measure(data)
         level: Level = "good"
@@ -68,7 +68,7 @@ class Question:
             level = "act"
         elif self.look is not None and value > self.look:
             level = "look"
-        return Finding(self, value, level, self.words(data))
+        return Answer(self, value, level, self.words(data))
 
     def written(self, value: float | None) -> str:
         """Return the number as text with its unit."""
@@ -95,7 +95,7 @@ def _plain(value: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Answer:
     """Answer to one question about a session: the number, its level, and words that explain it."""
 
     question: Question
@@ -119,7 +119,7 @@ class Finding:
         }
 
 
-def verdict(data: SessionData) -> tuple[Level, tuple[Finding, ...]]:
+def verdict(data: SessionData) -> tuple[Level, tuple[Answer, ...]]:
     """Answer all questions about a session; return the worst level, and all findings with the worst first."""
     findings = sorted((one.judge(data) for one in QUESTIONS), key=lambda one: -LEVELS.index(one.level))
     known = [one.level for one in findings if one.level != "unknown"]
@@ -134,7 +134,7 @@ def question(
     limits: tuple[str, float | None, float | None],
     advice: str,
     figure: str = "",
-    words: Words = lambda data: "",
+    words: DataText = lambda data: "",
 ) -> Callable[[Measure], Measure]:
     """Return a decorator that adds a question, whose number the decorated function measures.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter, thread_time
 
 from mrcz_dask.formats.places import is_text, resolved, rows_are_reversed, stem_of, stems_of
-from mrcz_dask.session.entries import Discovery, Rejected, Single, Skipped, StackEntry
+from mrcz_dask.session.entries import Discovery, Rejected, SingleFrame, Skipped, StackEntry
 from mrcz_dask.session.groups import with_star_series
 from mrcz_dask.session.listing import Listing, list_stacks
 from mrcz_dask.session.probe import ProbedFile, probe
@@ -148,7 +148,7 @@ def assemble(root: Path, listing: Listing, probed: Sequence[ProbedFile]) -> Disc
         for e in entries
         if e.kind != usual
     ]
-    cut = [f for f in files if isinstance(f, Single) and _was_a_stack(f, stacks)]
+    cut = [f for f in files if isinstance(f, SingleFrame) and _was_a_stack(f, stacks)]
     rejected += [
         Rejected(
             one.path,
@@ -171,7 +171,7 @@ def assemble(root: Path, listing: Listing, probed: Sequence[ProbedFile]) -> Disc
     )
 
 
-def _was_a_stack(image: Single, stacks: Sequence[StackEntry]) -> bool:
+def _was_a_stack(image: SingleFrame, stacks: Sequence[StackEntry]) -> bool:
     """Whether an image has size and type of the session's stacks.
 
     A gain reference may have both where pixels are floats: then it must also be called as the stacks are.

@@ -13,7 +13,7 @@ import numpy as np
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.values.texts import readable, visible
 
-Source = Literal["mdoc", "header", "name", "mtime"]
+TimeSource = Literal["mdoc", "header", "name", "mtime"]
 
 PixelSizeSource = Literal["header", "footer", "mdoc"]
 
@@ -33,8 +33,8 @@ class Acquired:
     """
 
     time: datetime
-    source: Source
-    others: tuple[tuple[Source, datetime], ...] = ()
+    source: TimeSource
+    others: tuple[tuple[TimeSource, datetime], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.time.isoformat(' ', 'seconds')} ({self.source})"
@@ -121,7 +121,7 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
-class Single(Skipped):
+class SingleFrame(Skipped):
     """Record of a file of one frame: an image to skip, unless it is like the session's stacks.
 
     Attributes

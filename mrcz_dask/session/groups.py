@@ -33,7 +33,7 @@ _HOLE = re.compile(r"(?P<hole>.*FoilHole_\d+)_Data_")
 SAME_ANGLE = 0.5
 MICRON = 1e4  # Angstrom
 WILDCARDS = set("*?[")
-Place = tuple[float, float]
+StagePosition = tuple[float, float]
 # Columns with the movie's file, and those that only a tilt series has.
 MOVIES = ("wrpMovieName", "rlnMicrographMovieName", "rlnMicrographName")
 ANGLES = ("wrpAngleTilt", "rlnTomoNominalStageTiltAngle", "rlnTomoYTilt")
@@ -69,7 +69,7 @@ class Grouping:
         self._angles: list[float] = []  # of the tilt series that is recorded, if no name or file tells it
         self._series = 0
         # the first stack of each group, by the field of view that it lies in
-        self._places: defaultdict[tuple[int, ...], list[tuple[Place, Group]]] = defaultdict(list)
+        self._places: defaultdict[tuple[int, ...], list[tuple[StagePosition, Group]]] = defaultdict(list)
 
     def find(self, entry: StackEntry) -> tuple[Group, ...]:
         """Return the groups of the next stack, of which it may be the only one."""

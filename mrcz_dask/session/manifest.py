@@ -28,7 +28,7 @@ FOREIGN = "is no list of sha256sum, or damaged, and is left as it is; outputs ar
 REMEDY = "copy it back, or run the same command again"
 # last steps in the provenance of outputs that commands list; others were written from Python
 LISTED = ("write", "recompress", "decompress", "outliers", "fractions", "live record")
-Output = StackResult | Written
+OutputRecord = StackResult | Written
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _LINE = re.compile(r"(\\?)([0-9a-f]{64})  (.+)", re.DOTALL)
 _LARGEST = 1 << 28
@@ -51,7 +51,7 @@ class Manifest:
         Is told when it cannot be written.
     """
 
-    def __init__(self, folder: Path, known: Iterable[Output], warn: messages.Listener) -> None:
+    def __init__(self, folder: Path, known: Iterable[OutputRecord], warn: messages.Listener) -> None:
         self._warn = warn
         self._path: Path | None = folder / NAME
         self._files = {one.name: one.files for one in known}
@@ -98,7 +98,7 @@ def _merged(known: dict[str, str], new: dict[str, str]) -> dict[str, str]:
     return {name: sha256 for name, sha256 in known.items() if _of_stack(name) not in again} | new
 
 
-def listed(folder: Path, results: Iterable[Output]) -> list[Output]:
+def listed(folder: Path, results: Iterable[OutputRecord]) -> list[OutputRecord]:
     """Return the outputs in a folder's ``MANIFEST`` that are not among `results`."""
     others = {name for one in results for name, _ in one.files}
     files = {name: one for name, one in (_listed(folder / NAME) or {}).items() if name not in others}
@@ -108,7 +108,7 @@ def listed(folder: Path, results: Iterable[Output]) -> list[Output]:
     return [Written(output, output, 0, "", tuple(of)) for output, of in found.items()]
 
 
-def damage(folder: Path, results: Iterable[Output]) -> str:
+def damage(folder: Path, results: Iterable[OutputRecord]) -> str:
     """Compare ``MANIFEST`` itself with the log of the run; return what is wrong with it, or nothing.
 
     Parameters
@@ -130,7 +130,7 @@ def damage(folder: Path, results: Iterable[Output]) -> str:
     return ""
 
 
-def unlisted(folder: Path, results: Iterable[Output], stacks: Iterable[Path]) -> str:
+def unlisted(folder: Path, results: Iterable[OutputRecord], stacks: Iterable[Path]) -> str:
     """Say which outputs of commands neither ``MANIFEST`` nor the log lists: others may be gone unnoticed.
 
     Parameters
@@ -215,7 +215,7 @@ def _write(path: Path, files: dict[str, str], warn: messages.Listener) -> None:
         warn(messages.Warned(f"{path}: cannot be written ({error.strerror or error})"))
 
 
-def lost(folder: Path, results: Iterable[Output], *, read: bool) -> dict[str, str]:
+def lost(folder: Path, results: Iterable[OutputRecord], *, read: bool) -> dict[str, str]:
     """Compare a folder's outputs with what a run wrote; return names and problems of those that differ.
 
     Parameters
@@ -238,7 +238,7 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _problem(folder: Path, one: Output, *, read: bool) -> str:
+def _problem(folder: Path, one: OutputRecord, *, read: bool) -> str:
     path = folder / one.output
     gone = [name for name in dict(one.files) or [one.output] if not _is_there(folder / name)]
     if gone:

@@ -13,7 +13,14 @@ from mrcz_dask.formats.places import Measured, expected_kind, measure, stem_of
 from mrcz_dask.formats.sidecar import section
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.text.mdoc import Mdoc, find_mdoc, read_mdoc
-from mrcz_dask.session.entries import PixelSizeSource, Rejected, Single, Skipped, StackEntry, relative_name
+from mrcz_dask.session.entries import (
+    PixelSizeSource,
+    Rejected,
+    SingleFrame,
+    Skipped,
+    StackEntry,
+    relative_name,
+)
 from mrcz_dask.session.times import acquisition_time, not_understood
 from mrcz_dask.values.errors import (
     FormatError,
@@ -129,7 +136,7 @@ def _no_stack(path: Path, reader: FrameSource, mdoc_path: Path | None, outputs: 
     named = _REFERENCE.search(stem) is not None
     gain = "; looks like a gain reference" if mean_of_one or named else ""
     kind = None if named or _PICTURE.search(stem) else (reader.shape[1:], reader.dtype, mean_of_one)
-    return Single(path, f"a single image, no stack{gain}", kind)
+    return SingleFrame(path, f"a single image, no stack{gain}", kind)
 
 
 def _stack(

@@ -17,7 +17,7 @@ from mrcz_dask.formats.atomic import explain
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.numerics.simulate import SimulationParams, simulate_session
 from mrcz_dask.numerics.simulate.specimen import tilt_angle
-from mrcz_dask.numerics.simulate.streams import Purpose, stream
+from mrcz_dask.numerics.simulate.streams import Effect, stream
 from mrcz_dask.values.errors import OutputExistsError
 from mrcz_dask.values.messages import Listener, PhaseFinished, PhaseStarted, StackDone, silent
 
@@ -64,7 +64,7 @@ def exposures(params: SimulationParams) -> tuple[Exposure, ...]:
 
     Tilts are called as SerialEM does it: series, number and angle.
     """
-    draws = stream(params.seed, Purpose.NAMES)
+    draws = stream(params.seed, Effect.NAMES)
     seconds = np.cumsum(draws.integers(60, 71, params.stacks)).tolist()
     holes = sorted(100_000 + int(k) for k in draws.choice(900_000, params.stacks, replace=False))
     if params.tilts:

@@ -15,7 +15,7 @@ from typing import Any
 
 from mrcz_dask.formats.places import FORMATS, stem_of
 from mrcz_dask.formats.text.mdoc import Mdoc, find_time, mdoc_index, moment, read_mdoc
-from mrcz_dask.session.entries import Acquired, Source, StackEntry
+from mrcz_dask.session.entries import Acquired, StackEntry, TimeSource
 
 _KEYS = ("acquisitiontime", "acquisitiondatetime", "acquisitiondate", "datetime", "timestamp", "date", "time")
 _DEEPEST = 8
@@ -75,7 +75,7 @@ def acquisition_time(
     if of_name is not None and number is not None and not of_name.second:
         # EPU's running number is the order within the minute
         of_name = of_name.replace(microsecond=min(int(number[1]), 999_999))
-    candidates: list[tuple[Source, datetime | None]] = [
+    candidates: list[tuple[TimeSource, datetime | None]] = [
         ("mdoc", None if mdoc is None else mdoc.time),
         ("header", time_in_meta(meta)),
         ("name", of_name),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.correction import assess
-from mrcz_dask.correction.assess import Assessment
+from mrcz_dask.correction.assess import StackAssessment
 from mrcz_dask.values.params import ContrastParams, KomaParams, Settings
 
 from .test_epochs import session
@@ -76,14 +76,14 @@ def describe(record: Any, data: tuple[int, ...], rng: np.random.Generator, *, so
     return type(record)(**about)
 
 
-def known(assessment: Assessment, stop: int) -> list[str]:
+def known(assessment: StackAssessment, stop: int) -> list[str]:
     """The verdicts on the first stacks, but for the copies that may follow."""
     return [repr((one.entry.name, one.verdict, one.original, one.groups)) for one in assessment.stacks[:stop]]
 
 
 @given(drawn=arrivals())
 def test_increments_give_what_one_update_gives(drawn: Arrivals) -> None:
-    growing, whole = Assessment(drawn.settings), Assessment(drawn.settings)
+    growing, whole = StackAssessment(drawn.settings), StackAssessment(drawn.settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assess, "LEAD_OF_BREAKS", 24)
         whole.update(drawn.stacks)
@@ -100,7 +100,7 @@ def test_increments_give_what_one_update_gives(drawn: Arrivals) -> None:
 @given(drawn=arrivals(), change=st.randoms(use_true_random=False))
 def test_stacks_that_go_or_come_between_are_taken_in(drawn: Arrivals, change: Any) -> None:
     some = [one for one in drawn.stacks if change.random() < 0.9]
-    growing, whole = Assessment(drawn.settings), Assessment(drawn.settings)
+    growing, whole = StackAssessment(drawn.settings), StackAssessment(drawn.settings)
     growing.update(some)
     growing.update(drawn.stacks)
     whole.update(drawn.stacks)
@@ -114,7 +114,7 @@ def test_hours_without_a_usable_stack_change_nothing_of_the_breaks_behind_them()
     made = session([0] * 30 + [1] * (300 + 7) + [2] * 40)
     records = [describe(one.record, (k,), rng, sound=not 30 <= k < 330) for k, one in enumerate(made)]
     stacks = [(one.entry, record) for one, record in zip(made, records, strict=True)]
-    growing, whole = (Assessment(Settings(koma=KomaParams(radius=3))) for _ in range(2))
+    growing, whole = (StackAssessment(Settings(koma=KomaParams(radius=3))) for _ in range(2))
     whole.update(stacks)
     for there in range(300, len(stacks) + 1):
         growing.update(stacks[:there])

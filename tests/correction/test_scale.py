@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.correction.assess import AssessedStack, Assessment, assess_stacks
+from mrcz_dask.correction.assess import AssessedStack, StackAssessment, assess_stacks
 from mrcz_dask.correction.plan import Plan, make_plan
 from mrcz_dask.correction.sum_stack import sum_and_mask
 from mrcz_dask.correction.tasks import SumTask
@@ -108,10 +108,10 @@ def test_stacks_that_come_one_by_one_are_assessed_as_all_at_once(
     plan: Plan, ready: list[AssessedStack]
 ) -> None:
     stacks = [(one.entry, one.record) for one in ready]
-    assessment = Assessment(plan.settings)
+    assessment = StackAssessment(plan.settings)
     for there in [*range(1, 300), *range(300, STACKS, 37), *range(STACKS - 50, STACKS + 1)]:
         assessment.update(stacks[:there])
-    whole = Assessment(plan.settings)
+    whole = StackAssessment(plan.settings)
     whole.update(stacks)
     assert list(map(repr, assessment.stacks)) == list(map(repr, whole.stacks))  # no score is no number
     assert assessment.epochs == whole.epochs

@@ -7,7 +7,7 @@ import numpy as np
 
 from mrcz_dask.counting.packing import EventArrays, quantized
 from mrcz_dask.counting.recording import Summary
-from mrcz_dask.counting.store import Events, event_problems, write_events
+from mrcz_dask.counting.store import EventList, event_problems, write_events
 from mrcz_dask.formats import provenance
 from tests.damage.generator import Kind, same_json
 
@@ -40,7 +40,7 @@ def write_list(folder: Path) -> Path:
 
 def read_list(path: Path) -> list[Any]:
     """Return all electrons and what is known of them."""
-    events = Events(path)
+    events = EventList(path)
     found = events.read(0, len(COUNTS))
     return [events.about, found.counts, found.y, found.x, found.charge]
 

@@ -13,7 +13,7 @@ from mrcz_dask.formats.spool import Spool, SpoolReader
 from mrcz_dask.live.frames import Roi
 from mrcz_dask.live.page.exports import StoredResults
 from mrcz_dask.live.processors.checking import results_problems
-from mrcz_dask.live.processors.results import ResultStore, Setting
+from mrcz_dask.live.processors.results import ProcessorSettings, ResultStore
 from mrcz_dask.live.record.stacks import StreamStacks
 from mrcz_dask.live.view import Result
 from mrcz_dask.numerics.counting.coincidence import LossCurve
@@ -75,7 +75,7 @@ def write_results(folder: Path) -> Path:
     for k in range(3):
         line, image = (np.arange(2.0), np.full(2, float(k))), np.full((2, 3), k, np.float32)
         series.append(Result(k, 10.0 + k, {"a": float(k), "b": line, "c": image}))
-    series.add_setting(Setting(0, Roi(0, 4, 0, 4), {"sigma": 2.0}))
+    series.add_setting(ProcessorSettings(0, Roi(0, 4, 0, 4), {"sigma": 2.0}))
     series.close()
     return store.path
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mrcz_dask.engine import check_cluster as checking
-from mrcz_dask.engine.check_cluster import K2, Finding, Report, WorkerFacts, check_cluster
+from mrcz_dask.engine.check_cluster import K2, ClusterCheck, Report, WorkerFacts, check_cluster
 from mrcz_dask.engine.client import DaskClient
 from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.engine.memory import MemoryEstimate
@@ -30,7 +30,7 @@ def scheduler() -> Iterator[str]:
         yield executor.client.scheduler.address
 
 
-def named(report: Report) -> dict[str, Finding]:
+def named(report: Report) -> dict[str, ClusterCheck]:
     found = {one.name: one for one in report.findings}
     assert len(found) == len(report.findings), report
     return found
@@ -152,7 +152,7 @@ def test_a_dashboard_that_is_missing_or_silent() -> None:
 
 
 def test_the_same_from_all_workers_is_said_once() -> None:
-    fine, bad = Finding("x", True, "a"), Finding("x", False, "b", "c")
+    fine, bad = ClusterCheck("x", True, "a"), ClusterCheck("x", False, "b", "c")
     assert list(checking._merged([fine, replace(fine, found="d")])) == [fine]
     assert list(checking._merged([fine, bad, bad])) == [bad]
     assert list(checking._merged([])) == []

@@ -4,23 +4,23 @@ from pathlib import Path
 
 import pytest
 
-from mrcz_dask.formats.source import Source
+from mrcz_dask.formats.source import ByteSource
 from mrcz_dask.values.errors import TruncatedError
 
 DATA = bytes(range(256)) * 40
 
 
 @pytest.fixture(params=["bytes", "path", "stream"])
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source:
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> ByteSource:
     if request.param == "bytes":
-        return Source(DATA)
+        return ByteSource(DATA)
     if request.param == "stream":
-        return Source(io.BytesIO(DATA))
+        return ByteSource(io.BytesIO(DATA))
     (tmp_path / "x").write_bytes(DATA)
-    return Source(tmp_path / "x")
+    return ByteSource(tmp_path / "x")
 
 
-def test_reads_what_is_there_and_no_more(source: Source) -> None:
+def test_reads_what_is_there_and_no_more(source: ByteSource) -> None:
     assert source.size == len(DATA)
     assert bytes(source.read_at(300, 20)) == DATA[300:320]
     assert bytes(source.read_at(len(DATA), 0)) == b""
@@ -32,7 +32,7 @@ def test_reads_what_is_there_and_no_more(source: Source) -> None:
     source.close()
 
 
-def test_threads_do_not_disturb_each_other(source: Source) -> None:
+def test_threads_do_not_disturb_each_other(source: ByteSource) -> None:
     wrong: list[int] = []
 
     def work(start: int) -> None:
@@ -50,14 +50,14 @@ def test_threads_do_not_disturb_each_other(source: Source) -> None:
 
 def test_folders_and_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match=tmp_path.name):
-        Source(tmp_path)
+        ByteSource(tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        Source(tmp_path / "nowhere")
+        ByteSource(tmp_path / "nowhere")
 
 
 def test_a_file_that_shrinks_meanwhile(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(DATA)
-    source = Source(tmp_path / "x")
+    source = ByteSource(tmp_path / "x")
     (tmp_path / "x").write_bytes(b"")
     with pytest.raises(TruncatedError, match="shorter while it was read"):
         source.read_at(0, 100)

@@ -11,7 +11,7 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrcz_dask.formats.spool import _HEAD, _LENGTHS, _MARK, Record, Spool, SpoolReader, pack
+from mrcz_dask.formats.spool import _HEAD, _LENGTHS, _MARK, Spool, SpoolReader, SpoolRecord, pack
 from mrcz_dask.values.errors import DamagedError, SpaceError
 
 FUNCTION_SCOPED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -28,7 +28,7 @@ def make(path: Path, count: int) -> bytes:
     return path.read_bytes()
 
 
-def records(path: Path) -> list[Record]:
+def records(path: Path) -> list[SpoolRecord]:
     with SpoolReader.open(path) as reader:
         assert all(reader.body(record) == item(record.header["k"])[1] for record in reader.records)
         return reader.records

@@ -208,10 +208,10 @@ def _frames(folder: Path) -> list[bytes]:
 
 
 def _read_frame(data: bytes, folder: Path) -> object:
-    from mrcz_dask.live.transport.wire import Announced
+    from mrcz_dask.live.transport.wire import FrameHeader
 
     head, _, body = data.partition(b"\0")
-    return Announced.parse(head, "k3", 1 << 20).pixels(body)
+    return FrameHeader.parse(head, "k3", 1 << 20).pixels(body)
 
 
 def _log(folder: Path) -> list[bytes]:

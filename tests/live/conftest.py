@@ -13,7 +13,7 @@ from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.live.frames import Frame, Publish
 from mrcz_dask.live.processors.host import Script
 from mrcz_dask.live.processors.pool import Pool, open_pool
-from mrcz_dask.live.session import LiveParams, Session
+from mrcz_dask.live.session import LiveParams, LiveSession
 from mrcz_dask.values.messages import Message
 
 HEAD = """
@@ -77,10 +77,10 @@ class Ears:
 
 def run_all(
     pool: Pool, source: Any, scripts: Sequence[Script], ears: Ears | None = None, **options: Any
-) -> Session:
+) -> LiveSession:
     """Run a session to its end; every processor sees every frame unless told otherwise."""
     params = options.pop("params", LiveParams(every=True, seconds=5))
-    session = Session(source, scripts, pool, ears or Ears(), params, **options)
+    session = LiveSession(source, scripts, pool, ears or Ears(), params, **options)
     session.start()
     session.wait()
     session.close()

@@ -12,7 +12,7 @@ from mrcz_dask.live.frames import Frame, Publish, Roi
 from mrcz_dask.live.processors.host import Script
 from mrcz_dask.live.processors.pool import Pool
 from mrcz_dask.live.processors.results import ResultStore
-from mrcz_dask.live.session import LiveParams, Session, names_of
+from mrcz_dask.live.session import LiveParams, LiveSession, names_of
 from mrcz_dask.values.errors import FormatError, ParameterError
 from mrcz_dask.values.messages import (
     FramesMissing,
@@ -50,7 +50,7 @@ def count(frame, state, info, *, fail: Literal["no", "raise", "hang", "exit", "s
 """
 
 
-def _values(session: Session, panel: str, output: str) -> list[Any]:
+def _values(session: LiveSession, panel: str, output: str) -> list[Any]:
     return [one.values[output] for one in session.results(panel, 0)[1]]
 
 
@@ -114,7 +114,7 @@ def total(frame, *, times: Annotated[int, Range(1, 5)] = 1):
     return int(frame.sum()) * times
 """
     held = Held(range(6))
-    session = Session(held, [write("total", body)], pool, Ears(), LiveParams(every=True))
+    session = LiveSession(held, [write("total", body)], pool, Ears(), LiveParams(every=True))
     session.start()
     held.give(2)
     _until(lambda: session.panels()[0].processed == 2)
@@ -137,7 +137,7 @@ def test_every_processor_can_have_a_region_of_its_own(pool: Pool, write: Write) 
     scripts = [write(name, body.format(name)) for name in ("one", "two")]
     held = Held(range(1, 5))
     params = LiveParams(Roi(1, 3, 0, 2), every=True, rois={"two": Roi(1, 2, 0, 1)})
-    session = Session(held, scripts, pool, Ears(), params)
+    session = LiveSession(held, scripts, pool, Ears(), params)
     session.start()
     assert session.source().roi is None and session.panels()[1].roi == Roi(1, 2, 0, 1)
     held.give(1)
@@ -158,7 +158,7 @@ def test_a_file_that_is_edited_is_taken_and_a_broken_one_is_not(pool: Pool, writ
     ears = Ears()
     script = write("top", TOP)
     held = Held(range(9))
-    session = Session(held, [script], pool, ears, LiveParams(every=True))
+    session = LiveSession(held, [script], pool, ears, LiveParams(every=True))
     session.start()
     held.give(3)
     _until(lambda: session.panels()[0].processed == 3)
@@ -180,7 +180,7 @@ def test_a_file_that_is_edited_is_taken_and_a_broken_one_is_not(pool: Pool, writ
 
 def test_an_edited_file_that_ends_its_worker_costs_no_frame(pool: Pool, write: Write) -> None:
     held = Held(range(8))
-    session = Session(held, [write("top", TOP)], pool, Ears(), LiveParams(every=True))
+    session = LiveSession(held, [write("top", TOP)], pool, Ears(), LiveParams(every=True))
     session.start()
     held.give(2)
     _until(lambda: session.panels()[0].processed == 2)
@@ -202,7 +202,7 @@ def test_a_value_that_a_processor_cannot_have_is_warned_of(pool: Pool, write: Wr
 def test_a_file_that_does_not_load_at_first_is_waited_for(pool: Pool, write: Write) -> None:
     script = write("top", "raise RuntimeError('not yet')\n" + TOP)
     held = Held(range(2))
-    session = Session(held, [script], pool, Ears(), LiveParams())
+    session = LiveSession(held, [script], pool, Ears(), LiveParams())
     session.start()
     _until(lambda: session.panels()[0].status == "failed")
     assert "not yet" in session.panels()[0].load_error
@@ -225,7 +225,7 @@ def test_a_file_that_never_loads_holds_nothing_up(pool: Pool, write: Write, ever
 
 def test_pause_and_reset(pool: Pool, write: Write) -> None:
     held = Held(range(8))
-    session = Session(held, [write("count", COUNT)], pool, Ears(), LiveParams())
+    session = LiveSession(held, [write("count", COUNT)], pool, Ears(), LiveParams())
     session.start()
     held.give(1)
     _until(lambda: session.panels()[0].processed == 1)
@@ -246,7 +246,7 @@ def test_pause_and_reset(pool: Pool, write: Write) -> None:
 def test_a_frame_at_hand_is_finished_and_the_pause_stays(pool: Pool, write: Write) -> None:
     slow = write("slow", TOP.replace("def top", "def slow").replace("return", "time.sleep(.5); return"))
     held = Held(range(2))
-    session = Session(held, [slow], pool, Ears(), LiveParams())
+    session = LiveSession(held, [slow], pool, Ears(), LiveParams())
     session.start()
     held.give(1)
     _until(lambda: session.panels()[0].status == "running")
@@ -286,7 +286,7 @@ def run(frame, state, *, weight: float = 1.0):
 """
     slow = write("run", body.replace("return", "time.sleep(.15); return"))
     store = ResultStore(tmp_path / "live.zarr")
-    live = Session(Numbers(range(30), seconds=0.03), [slow], pool, Ears(), LiveParams(), store=store)
+    live = LiveSession(Numbers(range(30), seconds=0.03), [slow], pool, Ears(), LiveParams(), store=store)
     live.start()
     _until(lambda: live.panels()[0].processed >= 2)
     live.set_value("run", "weight", 10.0)
@@ -343,7 +343,7 @@ def test_catching_up_that_is_not_whole_leaves_what_is_there(
 
     source = Held(range(9)) if failure is None else Broken(range(2))
     ears = Ears()
-    session = Session(source, [script], pool, ears, LiveParams(every=True), store=store)
+    session = LiveSession(source, [script], pool, ears, LiveParams(every=True), store=store)
     session.start()
     source.give(2)
     _until(lambda: session.panels()[0].processed == 2)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.numerics.outliers.population import Places, Turnover
+from mrcz_dask.numerics.outliers.population import OutlierPlaces, Turnover
 from mrcz_dask.report.data import LeftOut, SessionData
 from mrcz_dask.report.questions import LEVELS, QUESTIONS, Level, Question, verdict
 from mrcz_dask.values.records import QUIET, Break
@@ -50,7 +50,7 @@ def births(net: int) -> SessionData:
 def lines(count: int) -> SessionData:
     columns = np.full(200, 2.0)
     columns[:count] = 100
-    found = Places(np.full((4, 4), 9.0), columns, np.full(200, 2.0), np.full(4, 5.0), 5.0)
+    found = OutlierPlaces(np.full((4, 4), 9.0), columns, np.full(200, 2.0), np.full(4, 5.0), 5.0)
     session = session_data()
     return replace(session, health=replace(session.health, hot=found))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mrcz_dask.cli.options.declare import OptionGroup, info, option
-from mrcz_dask.cli.options.shared import Codec, Folder, Overwrite
+from mrcz_dask.cli.options.shared import CodecOption, OutputFolder, Overwrite
 from mrcz_dask.formats.libraries import install
 from mrcz_dask.numerics.counting.params import Clusters, Position
 from mrcz_dask.values.errors import MissingLibraryError
@@ -24,7 +24,7 @@ DetectorFile = Annotated[
         metavar="FILE.py:NAME",
     ),
 ]
-Record = Annotated[Path | None, info("Folder in which every frame is kept, as MRCZ.", often=True)]
+RecordOption = Annotated[Path | None, info("Folder in which every frame is kept, as MRCZ.", often=True)]
 
 
 class FindingGroup(OptionGroup, panel="Finding electrons"):
@@ -76,7 +76,7 @@ class FractionGroup(OptionGroup, panel="Output"):
     fraction: int = option(
         40, "Raw frames summed to one counted frame; the last few are spread evenly.", metavar="N", often=True
     )
-    codec: Codec = "auto"
+    codec: CodecOption = "auto"
 
     def params(self) -> FractionParams:
         """Return the options of counted frames as `FractionParams`.
@@ -94,7 +94,7 @@ class FractionGroup(OptionGroup, panel="Output"):
 class CountedGroup(FractionGroup):
     """Options of the files that `count` writes: output folder, event lists, counted frames."""
 
-    output: Folder = Path("counted")
+    output: OutputFolder = Path("counted")
     events: bool = option(False, "Write event lists, for `mrcz-dask events to-stack`.", often=True)
     overwrite: Overwrite = False
 
@@ -135,7 +135,7 @@ class ListenGroup(OptionGroup, panel="Frames from a sender"):
 class StreamGroup(ListenGroup):
     """Options for counting frames that a sender pushes: frames per stack, recording, backlog."""
 
-    record: Record = None
+    record: RecordOption = None
     stack_frames: int = option(1000, "Raw frames of a stack where the sender names none.")
     backlog: int = option(
         4, "Tasks that may wait or run, for each slot of the workers; then the sender waits.", metavar="N"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcz_dask.cli.options.count import ListenGroup, Record
+from mrcz_dask.cli.options.count import ListenGroup, RecordOption
 from mrcz_dask.cli.options.declare import OptionGroup, option
 from mrcz_dask.cli.options.koma import Radius
 from mrcz_dask.values.checks import parse_seconds
@@ -121,7 +121,7 @@ class KeptGroup(OptionGroup, panel="What is kept"):
     )
     append: bool = option(False, "Go on in a --store that is there.")
     overwrite: bool = option(False, "Replace a --store that is there.")
-    record: Record = None
+    record: RecordOption = None
     record_frames: int = option(1000, "Frames of a recorded stack where the source names none.")
 
     def keep(self, *, resume: bool) -> Keep:

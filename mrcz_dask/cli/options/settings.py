@@ -29,7 +29,7 @@ KINDS: dict[Any, tuple[str, str, tuple[type, ...]]] = {
 }
 
 
-class Setting:
+class SettingsEntry:
     """One option of a command, as it is written in a settings file and read from it.
 
     Attributes
@@ -103,10 +103,12 @@ class Setting:
         yield f"#{self.key} = [{shown}]" if self._several else f"#{self.key} = {shown}"
 
 
-def settings_of(parameters: Iterable[Parameter]) -> list[Setting]:
+def settings_of(parameters: Iterable[Parameter]) -> list[SettingsEntry]:
     """Return those parameters of a command that a settings file can give: its options, not its arguments."""
     infos = ((parameter, get_args(parameter.annotation)[-1]) for parameter in parameters)
-    return [Setting(parameter) for parameter, info in infos if isinstance(info, typer.models.OptionInfo)]
+    return [
+        SettingsEntry(parameter) for parameter, info in infos if isinstance(info, typer.models.OptionInfo)
+    ]
 
 
 def settings_text(command: str, parameters: Iterable[Parameter]) -> str:
@@ -118,7 +120,7 @@ def settings_text(command: str, parameters: Iterable[Parameter]) -> str:
         "# there, --no-NAME turns off what is true here.",
         "# Paths are relative to the folder in which the command runs.",
     ]
-    panels: dict[str, list[Setting]] = {}
+    panels: dict[str, list[SettingsEntry]] = {}
     for setting in settings_of(parameters):
         panels.setdefault(setting.info.rich_help_panel or "General", []).append(setting)
     for panel, settings in panels.items():

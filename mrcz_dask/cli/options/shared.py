@@ -28,13 +28,13 @@ OutputOfKoma = Annotated[
     Path,
     typer.Argument(help="Output folder of `mrcz-dask koma`, such as SESSION/koma.", show_default=False),
 ]
-Folder = Annotated[Path, info("Folder for the outputs.", "-o", "--output", often=True)]
+OutputFolder = Annotated[Path, info("Folder for the outputs.", "-o", "--output", often=True)]
 Recursive = Annotated[bool, info("Look into folders below, too.", often=True)]
 Exclude = Annotated[
     list[str] | None,
     info("No stacks that match this pattern, or are in this list; repeatable.", often=True),
 ]
-Codec = Annotated[str, info("Codec of the stacks: NAME[:LEVEL], such as zstd:1, or auto.")]
+CodecOption = Annotated[str, info("Codec of the stacks: NAME[:LEVEL], such as zstd:1, or auto.")]
 AsJson = Annotated[bool, info("Print the result as JSON.", "--json")]
 Overwrite = Annotated[bool, info("Replace outputs that are there.", often=True)]
 GAIN = info("Gain reference: MRC, TIFF, .gain.", often=True)

@@ -10,7 +10,7 @@ import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.source import Source
+from mrcz_dask.formats.source import ByteSource
 from mrcz_dask.values.errors import DamagedError, TruncatedError
 
 CHUNK_HEADER = 16
@@ -72,7 +72,7 @@ class ChunkHeader:
         return _FORMATS.get(self.flags >> 5, f"format {self.flags >> 5}")
 
 
-def walk(source: Source, offset: int, count: int, nbytes: int) -> tuple[tuple[int, int], ...]:
+def walk(source: ByteSource, offset: int, count: int, nbytes: int) -> tuple[tuple[int, int], ...]:
     """Return offset and size of each of `count` compressed frames stored one after the other,
     from their headers.
 

@@ -31,7 +31,7 @@ from mrcz_dask.formats.mrc.layout import Complain
 from mrcz_dask.formats.places import ZARR_FILES, measure
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.sidecar import ATTRIBUTE, unsealed
-from mrcz_dask.formats.source import Cursor, Source, open_file
+from mrcz_dask.formats.source import ByteSource, Cursor, open_file
 from mrcz_dask.values.checks import in_runs
 from mrcz_dask.values.errors import FooterError, FormatError, HeaderError, NoStackError, TruncatedError
 from mrcz_dask.values.params import InputParams
@@ -120,7 +120,7 @@ class ArrayReader(ChecksummedSource):
         self._close()
 
 
-def open_hdf5(source: Source, inside: str, params: InputParams, complain: Complain) -> FrameSource:
+def open_hdf5(source: ByteSource, inside: str, params: InputParams, complain: Complain) -> FrameSource:
     """Open the stack in an HDF5 file: its largest three-dimensional dataset, or the one named `inside`.
 
     Datasets of a group that are links to other files in the same folder are one stack, in the order of their

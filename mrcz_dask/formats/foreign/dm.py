@@ -15,7 +15,7 @@ from mrcz_dask.formats.libraries import decoding, library, opening
 from mrcz_dask.formats.mrc.layout import Complain
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.sidecar import section
-from mrcz_dask.formats.source import Source
+from mrcz_dask.formats.source import ByteSource
 from mrcz_dask.values.errors import FormatError, HeaderError, TruncatedError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.timing import phase
@@ -24,7 +24,7 @@ _ANGSTROM = {"pm": 0.01, "Å": 1.0, "A": 1.0, "nm": 10.0, "µm": 1e4, "um": 1e4,
 _EPOCH, _ZONES = datetime(1601, 1, 1), timedelta(hours=26)  # of Windows' clock; between local time and UTC
 
 
-def open_dm(source: Source, inside: str, params: InputParams, complain: Complain) -> FrameSource:
+def open_dm(source: ByteSource, inside: str, params: InputParams, complain: Complain) -> FrameSource:
     """Open a DM file; raises as `DmReader`."""
     return DmReader(source)
 
@@ -48,7 +48,7 @@ class DmReader(FrameSource):
     format = "DM"
     first_row: FirstRow = "top"
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         if source.path is None:
             raise FormatError(f"{source.name}: DM files are read from a path; write it to a file first")
         rsciio = library("rsciio.digitalmicrograph", "dm", "DM files")

@@ -14,7 +14,7 @@ from mrcz_dask.formats.frames import FirstRow, FrameSource
 from mrcz_dask.formats.libraries import decoding, library, opening
 from mrcz_dask.formats.mrc.layout import Complain
 from mrcz_dask.formats.sidecar import read_sidecar
-from mrcz_dask.formats.source import Source
+from mrcz_dask.formats.source import ByteSource
 from mrcz_dask.values.errors import FormatError, HeaderError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.timing import phase
@@ -33,7 +33,7 @@ def first_events(pages: TiffPages) -> int | None:
     return next((k for k in few if pages.page(k).compression in COMPRESSIONS), None)
 
 
-def open_tiff(source: Source, inside: str, params: InputParams, complain: Complain) -> FrameSource:
+def open_tiff(source: ByteSource, inside: str, params: InputParams, complain: Complain) -> FrameSource:
     """Open a TIFF file, or an EER file, which is a TIFF file with pages of electron events.
 
     Raises

@@ -19,18 +19,18 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from mrcz_dask.formats.checksummed import Raw
 from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.libraries import library
 from mrcz_dask.values.errors import DamagedError, HeaderError
 
-Raw = bytes | memoryview
 Options = tuple[int, ...]
 Decode = Callable[[memoryview, NDArray[np.uint8]], int]  # a block into its place; bytes that it gave
 _FLETCHER32, _FLETCHER32_BYTES = 3, 4
 _BLOCK = 8192  # bytes of a block of bitshuffle that says nothing else
 
 
-class Pixels(ABC):
+class DatasetPixels(ABC):
     """Base class of readers that are sliced like an HDF5 dataset: by numbers, by slices, or as a whole.
 
     Parameters
@@ -62,7 +62,7 @@ class Pixels(ABC):
         """Return the pixels between a first and a last (not included) index along each axis."""
 
 
-class FilteredPixels(Pixels):
+class FilteredPixels(DatasetPixels):
     """Reads a dataset whose chunks went through filters of HDF5, such as compression.
 
     Parameters
@@ -136,7 +136,7 @@ class FilteredPixels(Pixels):
         return np.frombuffer(raw, self.dtype).reshape(self.chunks)
 
 
-class VirtualPixels(Pixels):
+class VirtualPixels(DatasetPixels):
     """Reads a virtual dataset from the datasets that it is made of.
 
     Parameters

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.foreign.hdf5_chunks import FilteredPixels, VirtualPixels
 from mrcz_dask.formats.libraries import library
 from mrcz_dask.formats.places import resolved
-from mrcz_dask.formats.source import Source, open_file
+from mrcz_dask.formats.source import ByteSource, open_file
 from mrcz_dask.values.errors import FormatError, HeaderError, TruncatedError
 
 _LARGEST_TREE = 10_000  # groups: what is larger was not made by a detector
 # Start, count, stride and size along each axis.
-Block = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+Hyperslab = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 _DEEPEST = 8  # links to links, and arrays made of arrays
 
 
@@ -65,7 +65,7 @@ class LinkedFiles:
         Bytes of all that have been opened.
     """
 
-    def __init__(self, source: Source, root: Any) -> None:
+    def __init__(self, source: ByteSource, root: Any) -> None:
         self._source, self._root, self._h5py = source, root, library("h5py", "hdf5", "HDF5 files")
         self.name, self.stored = source.name, source.size
         self._files: dict[Path, Any] = {}
@@ -211,7 +211,7 @@ class LinkedFiles:
         file = array.file if link.file_name == "." else self.open(array.file, link.file_name)
         return self.follow(file, f"/{link.dset_name}")
 
-    def _check_part(self, array: Any, link: Any, depth: int) -> list[Block]:
+    def _check_part(self, array: Any, link: Any, depth: int) -> list[Hyperslab]:
         """Check one dataset of which a virtual one is made; return the blocks that come from it."""
         where = f"{link.dset_name} in {link.file_name}"
         if "%" in link.file_name or "%" in link.dset_name:
@@ -234,7 +234,7 @@ class LinkedFiles:
         return blocks if count else []
 
 
-def sum_of_blocks(blocks: list[Block], shape: tuple[int, ...]) -> Any:
+def sum_of_blocks(blocks: list[Hyperslab], shape: tuple[int, ...]) -> Any:
     """Return the HDF5 selection (dataspace) that covers all given blocks of an array."""
     h5s = library("h5py", "hdf5", "HDF5 files").h5s
     space = h5s.create_simple(shape)
@@ -244,7 +244,7 @@ def sum_of_blocks(blocks: list[Block], shape: tuple[int, ...]) -> Any:
     return space
 
 
-def blocks_of(space: Any, shape: tuple[int, ...]) -> list[Block]:
+def blocks_of(space: Any, shape: tuple[int, ...]) -> list[Hyperslab]:
     """Return the blocks of an HDF5 selection; blocks of unlimited size end with the array."""
     h5s = library("h5py", "hdf5", "HDF5 files").h5s
     ones = (1,) * len(shape)
@@ -265,7 +265,7 @@ def blocks_of(space: Any, shape: tuple[int, ...]) -> list[Block]:
     return [(tuple(start), tuple(count), tuple(stride), tuple(block))]
 
 
-def indices_of(blocks: list[Block]) -> list[NDArray[Any]]:
+def indices_of(blocks: list[Hyperslab]) -> list[NDArray[Any]]:
     """Return the indices along each axis of a selection; none unless it is one set of regular blocks."""
     if len(blocks) != 1:
         return []

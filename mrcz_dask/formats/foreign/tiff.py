@@ -24,7 +24,7 @@ from mrcz_dask.formats.mrc.modes import half_super_resolution, unpack_into
 from mrcz_dask.formats.places import FORMATS
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.sidecar import notes_without, sidecar_path
-from mrcz_dask.formats.source import Cursor, Source
+from mrcz_dask.formats.source import ByteSource, Cursor
 from mrcz_dask.values.errors import DamagedError, FormatError, HeaderError, ParameterError, TruncatedError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.timing import phase
@@ -60,7 +60,7 @@ _OME_FILES = re.compile(r"FileName=[\"']([^\"']+)[\"']")
 _IMAGES = re.compile(r"ImageJ=.*?\bimages=(?P<count>\d+)", re.DOTALL)
 
 
-def page_offsets(source: Source) -> list[int]:
+def page_offsets(source: ByteSource) -> list[int]:
     """Return the file offsets of all pages of a TIFF; a broken chain of pages is an error.
 
     Other readers stop silently where the chain is broken.
@@ -119,7 +119,7 @@ class TiffPages:
         tifffile or imagecodecs is not installed.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         tifffile = library("tifffile", "tiff", "TIFF and EER files")
         library("imagecodecs", "tiff", "TIFF and EER files")
         self.source, self.name = source, source.name

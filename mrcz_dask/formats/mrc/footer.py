@@ -15,7 +15,7 @@ from mrcz_dask.formats.digest import checksum
 from mrcz_dask.formats.metadata import COPY_AGAIN, parse_json, parse_msgpack
 from mrcz_dask.formats.provenance import canonical
 from mrcz_dask.formats.sidecar import VERSION
-from mrcz_dask.formats.source import Source
+from mrcz_dask.formats.source import ByteSource
 from mrcz_dask.values.errors import DamagedError, FooterError
 
 MAGIC = b"MRCZFOOT"
@@ -67,7 +67,7 @@ def encode(
     return stored + head + struct.pack("<Q", checksum(stored + head))
 
 
-def find(source: Source) -> Footer | None:
+def find(source: ByteSource) -> Footer | None:
     """Read the footer at the end of a file; None if there is none.
 
     Raises
@@ -94,7 +94,7 @@ def unpack(raw: bytes | memoryview, encoding: Encoding) -> dict[str, Any]:
     return parse_msgpack(raw, "the payload", COPY_AGAIN, FooterError)
 
 
-def _decode(source: Source) -> Footer | None:
+def _decode(source: ByteSource) -> Footer | None:
     trailer = bytes(source.read_at(source.size - TRAILER_SIZE, TRAILER_SIZE))
     magic, version, encoding, compression, _, offset, nbytes, decoded = _FIELDS.unpack_from(trailer)
     same = sum(a == b for a, b in zip(magic, MAGIC, strict=True))

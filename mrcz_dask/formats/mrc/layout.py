@@ -21,7 +21,7 @@ from mrcz_dask.formats.sidecar import (
     scale_problem,
     section,
 )
-from mrcz_dask.formats.source import Source
+from mrcz_dask.formats.source import ByteSource
 from mrcz_dask.values.errors import (
     DamagedError,
     FooterError,
@@ -70,7 +70,7 @@ def lenient(error: MrczDaskError) -> None:
     warnings.warn(str(error), stacklevel=4)
 
 
-def load_header(source: Source) -> Header:
+def load_header(source: ByteSource) -> Header:
     """Read the header and the extended header of an MRC file.
 
     Raises
@@ -83,7 +83,7 @@ def load_header(source: Source) -> Header:
     return replace(header, extended=bytes(source.read_at(HEADER_SIZE, header.extended_size)))
 
 
-def load_footer(source: Source, complain: Complain, labels: tuple[str, ...] = ()) -> Footer | None:
+def load_footer(source: ByteSource, complain: Complain, labels: tuple[str, ...] = ()) -> Footer | None:
     """Read the footer of an MRC file, or the sidecar of a plain one; None if there is neither.
 
     Raises
@@ -106,7 +106,7 @@ def load_footer(source: Source, complain: Complain, labels: tuple[str, ...] = ()
     return footer
 
 
-def load_layout(source: Source, complain: Complain) -> Layout:
+def load_layout(source: ByteSource, complain: Complain) -> Layout:
     """Read header, footer and places of the frames of an MRC file, but no frame.
 
     Parameters
@@ -227,7 +227,7 @@ def index_from_footer(payload: dict[str, Any], header: Header, limit: int) -> Fr
     return index
 
 
-def locate(source: Source, header: Header) -> FrameIndex:
+def locate(source: ByteSource, header: Header) -> FrameIndex:
     """Find the places of the frames in a file without a footer; of compressed ones only headers are read.
 
     Raises
@@ -253,7 +253,7 @@ def locate(source: Source, header: Header) -> FrameIndex:
     return FrameIndex(tuple(header.data_offset + i * nbytes for i in range(count)), (nbytes,) * count)
 
 
-def _search_frames(source: Source, header: Header, complain: Complain) -> FrameIndex:
+def _search_frames(source: ByteSource, header: Header, complain: Complain) -> FrameIndex:
     """Find all frames, or after a complaint those that are whole."""
     try:
         return locate(source, header)
@@ -265,7 +265,7 @@ def _search_frames(source: Source, header: Header, complain: Complain) -> FrameI
     return locate(source, replace(header, shape=(whole, *header.shape[1:])))
 
 
-def _whole_frames(source: Source, header: Header) -> int:
+def _whole_frames(source: ByteSource, header: Header) -> int:
     """Count the whole frames: of plain files all that have room, of others at most those announced."""
     if not header.compressed:
         return max(0, source.size - header.data_offset) // header.frame_nbytes
@@ -273,7 +273,7 @@ def _whole_frames(source: Source, header: Header) -> int:
     return len(ends)
 
 
-def _ends_of_chunks(source: Source, offset: int, nbytes: int, most: int | None = None) -> list[int]:
+def _ends_of_chunks(source: ByteSource, offset: int, nbytes: int, most: int | None = None) -> list[int]:
     """Return where chunks of `nbytes` from `offset` on end, up to the first bytes that are none."""
     ends: list[int] = []
     while most is None or len(ends) < most:
@@ -286,7 +286,7 @@ def _ends_of_chunks(source: Source, offset: int, nbytes: int, most: int | None =
     return ends
 
 
-def _compare_sizes(source: Source, header: Header, index: FrameIndex) -> str:
+def _compare_sizes(source: ByteSource, header: Header, index: FrameIndex) -> str:
     """Say what the header asks for, and what the file has."""
     if not header.compressed:
         return header.compared_with(source.size)

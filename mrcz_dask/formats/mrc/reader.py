@@ -16,7 +16,7 @@ from mrcz_dask.formats.mrc.header import decode_meta
 from mrcz_dask.formats.mrc.layout import Complain, load_header, load_layout, strict
 from mrcz_dask.formats.mrc.modes import unpack_into, unsigned_by_pixels
 from mrcz_dask.formats.sidecar import section
-from mrcz_dask.formats.source import Readable, Source
+from mrcz_dask.formats.source import ByteSource, Readable
 from mrcz_dask.values.checks import checked
 from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError
 from mrcz_dask.values.params import Mode0
@@ -34,7 +34,7 @@ class StackReader(FrameSource):
     Parameters
     ----------
     origin
-        A path, bytes, a seekable binary stream, or a `Source` (which is closed with the reader).
+        A path, bytes, a seekable binary stream, or a `ByteSource` (which is closed with the reader).
     mode0
         Whether pixels of modes 0 and 1 of a file without footer are ``signed`` or ``unsigned``; ``auto``:
         IMOD's flag (of bytes), else unsigned where the header's maximum is, else as their histogram looks.
@@ -76,12 +76,12 @@ class StackReader(FrameSource):
 
     def __init__(
         self,
-        origin: Readable | Source,
+        origin: Readable | ByteSource,
         *,
         mode0: Mode0 = "auto",
         complain: Complain = strict,
     ) -> None:
-        self._source = origin if isinstance(origin, Source) else Source(origin)
+        self._source = origin if isinstance(origin, ByteSource) else ByteSource(origin)
         self._complain = complain
         self.name = self._source.name
         try:
@@ -266,7 +266,7 @@ def read_header(path: Readable) -> dict[str, Any]:
     FormatError, TruncatedError
         No MRC header.
     """
-    source = Source(path)
+    source = ByteSource(path)
     try:
         return load_header(source).to_dict()
     finally:

@@ -25,7 +25,7 @@ from mrcz_dask.formats.mrc.layout import Complain
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.zstd_writer import ROOM
 from mrcz_dask.formats.sidecar import read_sidecar, section
-from mrcz_dask.formats.source import Cursor, Source
+from mrcz_dask.formats.source import ByteSource, Cursor
 from mrcz_dask.values.errors import (
     DamagedError,
     FooterError,
@@ -54,7 +54,7 @@ _CHUNK_ROOM = 64  # bytes by which a chunk is larger than its frame, at most
 _BROKEN = (OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError, ValueError)
 
 
-class Unpacked(Source):
+class Unpacked(ByteSource):
     """Gives the unpacked bytes of an MRC file compressed by gzip, bzip2, xz or zstd;
     safe from several threads.
 
@@ -67,7 +67,7 @@ class Unpacked(Source):
         The compressed file; closed together with this.
     """
 
-    def __init__(self, packed: Source) -> None:
+    def __init__(self, packed: ByteSource) -> None:
         head = bytes(packed.read_at(0, min(8, packed.size)))
         self.method, self._unpack = next(found for magic, found in MAGIC.items() if head.startswith(magic))
         self.name, self.path, self.beside, self.size = packed.name, None, packed.beside, 0
@@ -105,13 +105,13 @@ class Unpacked(Source):
         if header.compressed or PROMISE in header.labels:
             if not header.compressed:
                 check_temporary(self.name, self.stored, nbytes)
-            self._unpack_all(Announced(self.name, header))
+            self._unpack_all(AnnouncedSize(self.name, header))
         else:
             self.size = nbytes
             self.streamed = self.sequential = True
 
     def read_at(self, offset: int, count: int) -> bytes | memoryview:
-        """Return `count` unpacked bytes from `offset`; see `Source`."""
+        """Return `count` unpacked bytes from `offset`; see `ByteSource`."""
         if offset + count <= len(self._head):
             return self._head[offset : offset + count]
         if offset + count > self.size:
@@ -160,7 +160,7 @@ class Unpacked(Source):
                 "correct NZ or NSYMBT in the header"
             )
 
-    def _unpack_all(self, announced: Announced | None = None) -> None:
+    def _unpack_all(self, announced: AnnouncedSize | None = None) -> None:
         """Unpack to a temporary file; bytes that were not announced are refused as soon as they come."""
         file = tempfile.TemporaryFile(prefix="mrcz-dask-")  # noqa: SIM115 - closed by close()
         try:
@@ -195,7 +195,7 @@ class Unpacked(Source):
             self._file.close()
 
 
-class Announced:
+class AnnouncedSize:
     """Follows an MRC file while it is unpacked, to refuse more bytes than header and frames announce.
 
     Parameters
@@ -280,7 +280,7 @@ class XzStream(io.RawIOBase):
                     return len(data)
 
 
-class ZstdFrames(Source):
+class ZstdFrames(ByteSource):
     """Reads frames of an .mrcs.zst file of this package in any order; its sidecar says where each frame is.
 
     Parameters
@@ -298,7 +298,7 @@ class ZstdFrames(Source):
 
     streamed = True
 
-    def __init__(self, packed: Source, payload: dict[str, Any]) -> None:
+    def __init__(self, packed: ByteSource, payload: dict[str, Any]) -> None:
         self.name, self.path, self.beside = packed.name, None, packed.beside
         self._packed = packed
         self._head = _unpack(packed.read_at(0, min(ROOM, packed.size)), HEADER_SIZE, self.name)
@@ -320,7 +320,7 @@ class ZstdFrames(Source):
         return self._packed.size
 
     def read_at(self, offset: int, count: int) -> bytes | memoryview:
-        """Return the unpacked header or one unpacked frame; see `Source`."""
+        """Return the unpacked header or one unpacked frame; see `ByteSource`."""
         if offset + count <= len(self._head):
             return self._head[offset : offset + count]
         k, rest = divmod(offset - len(self._head), self._nbytes)
@@ -362,7 +362,7 @@ def unpacking(name: str, method: str) -> Iterator[None]:
         ) from error
 
 
-def open_wrapped(packed: Source, params: InputParams, complain: Complain) -> StackReader:
+def open_wrapped(packed: ByteSource, params: InputParams, complain: Complain) -> StackReader:
     """Open an MRC file compressed by gzip, bzip2, xz or zstd, to read its frames in little memory.
 
     MRCZ, and MRC with a footer, are unpacked to a temporary file when they are opened.

@@ -26,9 +26,9 @@ from mrcz_dask.values.checks import checked, expect, one_of, raise_all
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.timing import phase
 
-Kind = Literal["mrcz", "mrc", "mrcs"]
+FileKind = Literal["mrcz", "mrc", "mrcs"]
 FooterOption = bool | Literal["sidecar", "json"]
-_KINDS: dict[str, Kind] = {".mrcz": "mrcz", ".mrc": "mrc", ".mrcs": "mrcs"}
+_KINDS: dict[str, FileKind] = {".mrcz": "mrcz", ".mrc": "mrc", ".mrcs": "mrcs"}
 
 
 class StackWriter(FrameWriter):
@@ -79,7 +79,7 @@ class StackWriter(FrameWriter):
         chunk_version: int = 2,
         footer: FooterOption = True,
         durable: bool = True,
-        kind: Kind | None = None,
+        kind: FileKind | None = None,
         four_bit: bool = False,
         **about: Any,
     ) -> None:
@@ -111,7 +111,7 @@ class StackWriter(FrameWriter):
         self._codec_name: str | None = None
         self._body = self._new_body()
 
-    def _choose_kind(self, kind: Kind | None) -> Kind:
+    def _choose_kind(self, kind: FileKind | None) -> FileKind:
         if kind is not None or self._path is None:
             return kind or "mrcz"
         suffix = self._path.suffix.lower()

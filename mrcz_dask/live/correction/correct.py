@@ -16,7 +16,7 @@ from mrcz_dask.formats.source import Closing
 from mrcz_dask.gain.applied import stack_gamma
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.gain.prepared import prepare_gain
-from mrcz_dask.live.correction.learning import Against, LearnedCorrection, Learner, SummedStack
+from mrcz_dask.live.correction.learning import Against, LearnedCorrection, Learner, LiveSum
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.numerics.arrays import Image
 from mrcz_dask.numerics.doses import is_blank
@@ -195,17 +195,17 @@ class _RunningStack:
             return float(moments[2]) / frame.size
         return float(np.sum(frame, where=np.isfinite(frame), dtype=np.float64)) / frame.size
 
-    def so_far(self) -> SummedStack:
+    def so_far(self) -> LiveSum:
         """Copy the sum, which goes on."""
         total = self._sum.result()
         nonfinite = None if total.nonfinite is None else total.nonfinite.copy()
-        return SummedStack(self.name, replace(total, values=total.values.copy(), nonfinite=nonfinite))
+        return LiveSum(self.name, replace(total, values=total.values.copy(), nonfinite=nonfinite))
 
-    def complete(self) -> SummedStack:
+    def complete(self) -> LiveSum:
         """Return the sum of the whole stack, with its fingerprint."""
         total = self._sum.result()
         fingerprint = self._fingerprinter.result(total.values, 2.0**-total.exponent)
-        return SummedStack(self.name, total, fingerprint)
+        return LiveSum(self.name, total, fingerprint)
 
 
 class _Corrector:
@@ -266,7 +266,7 @@ class _Corrector:
             return self._apply(frame.data, mean, with_pattern=False), about
         return self._apply(frame.data, mean, with_pattern=True), self._about
 
-    def _submit(self, work: Callable[[SummedStack], LearnedCorrection], stack: SummedStack) -> None:
+    def _submit(self, work: Callable[[LiveSum], LearnedCorrection], stack: LiveSum) -> None:
         def learn() -> LearnedCorrection | str:
             """Return the correction, or the reason why there is none."""
             try:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mrcz_dask.correction.assess import reason_of
 from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.compression.codecs import Codec
-from mrcz_dask.gain.check import Finding
+from mrcz_dask.gain.check import GainProblem
 from mrcz_dask.gain.prepared import FIRST
 from mrcz_dask.numerics.arrays import Image
 from mrcz_dask.numerics.gain.estimate import PatternSum, SessionPattern
@@ -144,7 +144,7 @@ class LastStacks:
 
 
 Weight = NDArray[np.uint8]
-Against = Callable[[SessionPattern], tuple[Finding, ...]]
+Against = Callable[[SessionPattern], tuple[GainProblem, ...]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,7 +171,7 @@ class LearnedCorrection:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SummedStack:
+class LiveSum:
     """Record of a complete or growing stack: its name, its exact sum before the gain, and its fingerprint."""
 
     name: str
@@ -250,7 +250,7 @@ class Learner:
         level = self.level(float(frame.mean(dtype=np.float64)))
         return self._correction(_LastStack({}, weight, MeanImage(self._gain.apply(frame)), level))
 
-    def update_mask(self, so_far: SummedStack) -> LearnedCorrection:
+    def update_mask(self, so_far: LiveSum) -> LearnedCorrection:
         """Return a correction whose mask adds the outliers found in the frames of
         the stack still being recorded.
 
@@ -270,7 +270,7 @@ class Learner:
         weight = np.minimum(last.weight, running.weight)
         return self._correction(replace(last, mask=last.mask | running.mask, weight=weight))
 
-    def learn(self, stack: SummedStack) -> LearnedCorrection:
+    def learn(self, stack: LiveSum) -> LearnedCorrection:
         """Learn from a complete stack, and return the correction of the frames that come after it.
 
         Raises
@@ -302,7 +302,7 @@ class Learner:
         correction = LearnedCorrection() if self._last is None else self._correction(self._last)
         return replace(correction, notes=(*self._gain_notes, *notes))
 
-    def _measure(self, stack: SummedStack) -> tuple[StackSum, OutlierMask, _LastStack]:
+    def _measure(self, stack: LiveSum) -> tuple[StackSum, OutlierMask, _LastStack]:
         """Return the sum behind the gain, its outlier mask, and a correction from this stack alone."""
         before, gain = stack.total, self._gain
         total = before if gain is None else gained_sum(before, gain, self._exponent)

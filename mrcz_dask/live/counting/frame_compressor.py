@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.counting.calibration import Calibration
-from mrcz_dask.counting.counter import Batch, Method, counter_of
+from mrcz_dask.counting.counter import Batch, CountingMethod, counter_of
 from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.formats.parallel import available_cores
@@ -45,7 +45,7 @@ class SentTask:
 
     first: int
     dtype: str
-    method: Method
+    method: CountingMethod
     zeroed: bool
 
 

@@ -11,13 +11,13 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from mrcz_dask.counting.counter import Method
+from mrcz_dask.counting.counter import CountingMethod
 from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.recording import Origin
 from mrcz_dask.counting.spool import SUFFIX, frame_count, frames_in, ordered_batches
 from mrcz_dask.counting.store import SUFFIX as EVENTS
 from mrcz_dask.counting.tasks import WriteTask
-from mrcz_dask.formats.spool import Record, Spool, SpoolReader
+from mrcz_dask.formats.spool import Spool, SpoolReader, SpoolRecord
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import StreamInfo, describe_damage, ranges
 from mrcz_dask.values.checks import raise_all, whole
@@ -75,7 +75,7 @@ class StreamOptions:
 
 
 @dataclass(slots=True, eq=False)
-class OpenStack:
+class CountingStack:
     """A stack whose electrons are being counted: its waiting frames, and the spool file of its electrons.
 
     Attributes
@@ -121,7 +121,9 @@ class OpenStack:
         return numbers
 
 
-def spool_header(about: StreamInfo, first: int, method: Method, zero_below: float | None) -> dict[str, Any]:
+def spool_header(
+    about: StreamInfo, first: int, method: CountingMethod, zero_below: float | None
+) -> dict[str, Any]:
     """Return the header of a spool of electrons: properties of the stack,
     and how its electrons are counted.
     """
@@ -135,8 +137,8 @@ def spool_header(about: StreamInfo, first: int, method: Method, zero_below: floa
 
 
 def resume_stacks(
-    folder: Path, method: Method, zero_below: float | None, listen: Listener = silent
-) -> list[OpenStack]:
+    folder: Path, method: CountingMethod, zero_below: float | None, listen: Listener = silent
+) -> list[CountingStack]:
     """Take up the stacks whose spool files an ended or killed run left in a folder; delete empty ones.
 
     Batches behind a gap are left out, as the sender sends their frames again. But not if their own frames
@@ -147,7 +149,7 @@ def resume_stacks(
     OutputExistsError
         Electrons were counted in another way.
     """
-    stacks: list[OpenStack] = []
+    stacks: list[CountingStack] = []
     streams: defaultdict[str, list[SpoolReader]] = defaultdict(list)
     with ExitStack() as opened:
         for path in sorted(folder.glob(f".*{SUFFIX}")):
@@ -156,7 +158,7 @@ def resume_stacks(
         for spools in streams.values():
             acknowledged, expected = _acknowledged(spools), None
             for left in sorted(spools, key=lambda one: int(one.header.get("first", 0))):
-                batches: list[Record] = []
+                batches: list[SpoolRecord] = []
                 for batch in sorted(left.records, key=lambda one: int(one.header["first"])):
                     numbers = batch.header["numbers"]
                     follows = batch.header["first"] == frames_in(batches)
@@ -185,8 +187,12 @@ def _acknowledged(spools: list[SpoolReader]) -> float:
 
 
 def _resume_stack(
-    left: SpoolReader, batches: list[Record], method: Method, zero_below: float | None, listen: Listener
-) -> OpenStack | None:
+    left: SpoolReader,
+    batches: list[SpoolRecord],
+    method: CountingMethod,
+    zero_below: float | None,
+    listen: Listener,
+) -> CountingStack | None:
     """Take up a stack with some batches of its spool file; delete a spool without any and return None."""
     if not left.records and not left.damage:
         left.path.unlink()
@@ -210,7 +216,7 @@ def _resume_stack(
     except DamagedError as error:
         listen(Warned(str(error)))
         return None
-    stack = OpenStack(about, header["first"], spool, sent=sum(map(frame_count, batches)))
+    stack = CountingStack(about, header["first"], spool, sent=sum(map(frame_count, batches)))
     if left.damage:
         listen(Warned(describe_damage(spool, stack.numbers(), stack.first)))
     if not batches:
@@ -219,7 +225,7 @@ def _resume_stack(
     return stack
 
 
-def write_task(stack: OpenStack, options: StreamOptions, method: Method) -> WriteTask:
+def write_task(stack: CountingStack, options: StreamOptions, method: CountingMethod) -> WriteTask:
     """Return the task in which a worker writes the outputs of a stack whose frames have all been counted."""
     about, numbers, batches = stack.about, stack.numbers(), ordered_batches(stack.spool)
     times = [time for batch in batches for time in batch.header["times"]]

@@ -16,14 +16,20 @@ from typing import Any, Self
 import numpy as np
 
 from mrcz_dask.counting.calibration import Calibration
-from mrcz_dask.counting.counter import DetectorScript, Method
+from mrcz_dask.counting.counter import CountingMethod, DetectorScript
 from mrcz_dask.counting.spool import SUFFIX, append_batch
 from mrcz_dask.counting.tasks import Counted, batch_frames, estimate_memory, write_outputs
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.formats.spool import Spool
 from mrcz_dask.live.counting.frame_compressor import FrameCompressor, SentTask, count_sent
-from mrcz_dask.live.counting.stacks import OpenStack, StreamOptions, resume_stacks, spool_header, write_task
+from mrcz_dask.live.counting.stacks import (
+    CountingStack,
+    StreamOptions,
+    resume_stacks,
+    spool_header,
+    write_task,
+)
 from mrcz_dask.live.frames import Frame, FrameStream
 from mrcz_dask.live.record.recorder import Recorder
 from mrcz_dask.live.record.spool import StreamInfo, plain_meta
@@ -72,17 +78,17 @@ class CountStream:
         self.received = 0
         self._calibration = Calibration.load(options.calibration)
         script = None if options.detector is None else DetectorScript.parse(options.detector)
-        self._method = Method(str(options.calibration.absolute()), self._calibration.digest, script)
+        self._method = CountingMethod(str(options.calibration.absolute()), self._calibration.digest, script)
         self._batch_frames = batch_frames(self._calibration.shape)
         self._client, self._closing = client, ExitStack()
         self._compressor = FrameCompressor(self._calibration, options.zero_below, listen=listen)
         self._closing.callback(self._compressor.close)
-        self._stacks: list[OpenStack] = []
-        self._counting: dict[Any, tuple[OpenStack, dict[str, Any]]] = {}
-        self._writing: dict[Any, OpenStack] = {}
+        self._stacks: list[CountingStack] = []
+        self._counting: dict[Any, tuple[CountingStack, dict[str, Any]]] = {}
+        self._writing: dict[Any, CountingStack] = {}
         self._recorder: Recorder | None = None
         try:
-            self._streams: StreamStacks[OpenStack] = StreamStacks(
+            self._streams: StreamStacks[CountingStack] = StreamStacks(
                 options.folder / STATE, options.stack_frames, self._begin, self._end, listen
             )
             self._resume()
@@ -137,7 +143,7 @@ class CountStream:
             return self._recorder.next_number(stream)
         return self._safe_number(stream)
 
-    def _safe_number(self, stream: str, of: OpenStack | None = None, *more: tuple[int, list[int]]) -> int:
+    def _safe_number(self, stream: str, of: CountingStack | None = None, *more: tuple[int, list[int]]) -> int:
         """Return the number of the first frame of a stream whose electrons are in no spool, counting in
         batches that one stack will get.
         """
@@ -178,7 +184,7 @@ class CountStream:
             self.received += len(run)
         self._send_waiting()
 
-    def _begin(self, about: StreamInfo, number: int) -> OpenStack:
+    def _begin(self, about: StreamInfo, number: int) -> CountingStack:
         self.check(np.dtype(about.dtype), about.shape)
         folder, name = self.options.folder, stack_name(about.stream, number, about.stack)
         if (folder / f"{name}.mrcz").exists():
@@ -186,11 +192,11 @@ class CountStream:
                 f"{folder / name}.mrcz is there already; choose another output folder (-o)"
             )
         header = spool_header(about, number, self._method, self.options.zero_below)
-        stack = OpenStack(about, number, Spool.create(folder / f".{name}{SUFFIX}", header))
+        stack = CountingStack(about, number, Spool.create(folder / f".{name}{SUFFIX}", header))
         self._stacks.append(stack)
         return stack
 
-    def _end(self, stack: OpenStack) -> None:
+    def _end(self, stack: CountingStack) -> None:
         stack.ended = True
 
     # Frames go to workers, and electrons come back.
@@ -208,7 +214,7 @@ class CountStream:
                 task = write_task(stack, self.options, self._method)
                 self._writing[self._submit("write-counted", write_outputs, task)] = stack
 
-    def _send(self, stack: OpenStack, frames: list[Frame]) -> None:
+    def _send(self, stack: CountingStack, frames: list[Frame]) -> None:
         while len(self._counting) >= max(2, self.options.backlog * self._client.slots):
             self._collect(_PAUSE)
         header = {

@@ -25,7 +25,7 @@ from mrcz_dask.formats.metadata import ZARR_FILE, group_attributes, open_group, 
 from mrcz_dask.live.page.plots import LINES, binned, limits, with_unit
 from mrcz_dask.live.processors.checking import REMEDY, ROWS, check_rows
 from mrcz_dask.live.processors.results import Series
-from mrcz_dask.live.session import Session
+from mrcz_dask.live.session import LiveSession
 from mrcz_dask.live.view import PanelState, Result
 from mrcz_dask.values.errors import MrczDaskError
 
@@ -255,7 +255,7 @@ def write_results(folder: Path, kind: str, path: Path) -> None:
 class ExportHandler(RequestHandler):
     """Sends the results of one live processor as CSV, PNG or zipped Zarr."""
 
-    def initialize(self, view: Session, store: Path | None, threads: Executor) -> None:
+    def initialize(self, view: LiveSession, store: Path | None, threads: Executor) -> None:
         """Keep the session, the folder of its results, and the threads that write export files."""
         self._view, self._store, self._threads = view, store, threads
 

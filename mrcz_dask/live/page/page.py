@@ -13,9 +13,9 @@ from bokeh.document import Document
 from bokeh.models import CustomJS
 
 from mrcz_dask.live.page.exports import ExportHandler
-from mrcz_dask.live.page.panels import STYLE, Panel, headline
+from mrcz_dask.live.page.panels import STYLE, ProcessorPanel, headline
 from mrcz_dask.live.page.source_view import SourceView
-from mrcz_dask.live.session import Session
+from mrcz_dask.live.session import LiveSession
 from mrcz_dask.pages.address import PageAddress
 from mrcz_dask.pages.server import Site, put, say_when_lost, text
 from mrcz_dask.pages.template import BOKEH, html_page
@@ -58,12 +58,12 @@ class LivePage:
         Threads in which frames are made small.
     """
 
-    def __init__(self, view: Session, reader: Executor) -> None:
+    def __init__(self, view: LiveSession, reader: Executor) -> None:
         self._view = view
         self._document: Document | None = None
         self._headline = text(name="headline", style=STYLE)
         self._source = SourceView(view, reader)
-        self._panels = {panel.name: Panel(view, panel.name) for panel in view.panels()}
+        self._panels = {panel.name: ProcessorPanel(view, panel.name) for panel in view.panels()}
         self._sent, self._answered, self._last = 0, 0, 0.0
         # the tags of these two take the number of an update there and back
         answer = self._source.root
@@ -105,7 +105,10 @@ class LivePage:
 
 @contextmanager
 def served_live(
-    view: Session, address: PageAddress | None = None, store: Path | None = None, listen: Listener = silent
+    view: LiveSession,
+    address: PageAddress | None = None,
+    store: Path | None = None,
+    listen: Listener = silent,
 ) -> Iterator[str]:
     """Serve the web page of a live session for the length of a ``with`` block, and give its URL.
 

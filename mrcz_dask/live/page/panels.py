@@ -14,7 +14,7 @@ from bokeh.models.widgets import Button, Checkbox, NumericInput, Select, Slider,
 
 from mrcz_dask.live.page.plots import PLOTS, Plot
 from mrcz_dask.live.processors.declare import Parameter, Scalar, Spec, Value
-from mrcz_dask.live.session import Session
+from mrcz_dask.live.session import LiveSession
 from mrcz_dask.live.view import PanelState, Result, SourceState
 from mrcz_dask.pages.server import put, text
 from mrcz_dask.values.errors import ParameterError
@@ -30,7 +30,7 @@ PLOTS_STYLE = """
 """
 
 
-class Panel:
+class ProcessorPanel:
     """Shows one processor on the page of one browser: its state, controls for its parameters,
     plots of its outputs.
 
@@ -47,7 +47,7 @@ class Panel:
         Two roots for Bokeh: it lays out again all that stands beside a text that changes.
     """
 
-    def __init__(self, view: Session, name: str) -> None:
+    def __init__(self, view: LiveSession, name: str) -> None:
         self._view, self._name = view, name
         self._since, self._refusal = 0, ""
         self._spec: Spec | None = None

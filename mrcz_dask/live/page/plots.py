@@ -13,7 +13,7 @@ from bokeh.palettes import Viridis256, interp_palette
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from mrcz_dask.live.processors.declare import Image, Output, Profile, Scalar
+from mrcz_dask.live.processors.declare import Image, ProcessorOutput, Profile, Scalar
 from mrcz_dask.live.view import Result
 
 SIDE = 512  # most pixels a side that are sent to a browser
@@ -264,7 +264,7 @@ class ImagePlot:
 
 
 Plot = ScalarPlot | ProfilePlot | ImagePlot
-PLOTS: dict[type[Output], Any] = {Scalar: ScalarPlot, Profile: ProfilePlot, Image: ImagePlot}
+PLOTS: dict[type[ProcessorOutput], Any] = {Scalar: ScalarPlot, Profile: ProfilePlot, Image: ImagePlot}
 
 
 def fit_to(plot: Figure, outline: ColumnDataSource) -> None:
@@ -292,7 +292,7 @@ def bare_figure(**options: Any) -> Figure:
     return plot
 
 
-def _figure(output: Output, tools: str, height: int = HEIGHT) -> Figure:
+def _figure(output: ProcessorOutput, tools: str, height: int = HEIGHT) -> Figure:
     """Make the figure of an output, which appears with the first result."""
     # without an active drag a finger on a plot scrolls the page
     title = with_unit(output.name, output.unit)

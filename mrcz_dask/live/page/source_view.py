@@ -32,7 +32,7 @@ from mrcz_dask.live.page.plots import (
     fit_to,
     picture,
 )
-from mrcz_dask.live.session import Session
+from mrcz_dask.live.session import LiveSession
 from mrcz_dask.live.view import SourceState
 from mrcz_dask.pages.server import put, text
 
@@ -65,7 +65,7 @@ class SourceView:
         The root for Bokeh.
     """
 
-    def __init__(self, view: Session, reader: Executor) -> None:
+    def __init__(self, view: LiveSession, reader: Executor) -> None:
         self._view, self._reader = view, reader
         self._look, self._look_changed = FrameDisplay(), True
         self._black_and_white = 0.0, 1.0

@@ -86,7 +86,7 @@ class Image:
     ndim = 2
 
 
-Output = Scalar | Profile | Image
+ProcessorOutput = Scalar | Profile | Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class Spec:
 
     name: str
     title: str
-    outputs: tuple[Output, ...]
+    outputs: tuple[ProcessorOutput, ...]
     parameters: tuple[Parameter, ...] = ()
     takes: tuple[str, ...] = ()
     on_failure: OnFailure = "keep"
@@ -206,7 +206,7 @@ class Processor:
 
 
 def processor(
-    *outputs: Output,
+    *outputs: ProcessorOutput,
     state: Callable[[], Any] = dict,
     on_failure: OnFailure = "keep",
     seconds: float | None = None,

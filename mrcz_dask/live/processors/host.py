@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.engine.user_script import UserScript, read_script
 from mrcz_dask.live.frames import FrameInfo
-from mrcz_dask.live.processors.declare import MARK, Output, Processor, Spec, Value
+from mrcz_dask.live.processors.declare import MARK, Processor, ProcessorOutput, Spec, Value
 from mrcz_dask.values.errors import ProcessorError
 
 WATCH_SECONDS = 0.5
@@ -265,7 +265,7 @@ def as_declared(spec: Spec, returned: Any) -> dict[str, Any]:
     raise ProcessorError(f"{spec.name} returned {text}; expected {expected}")
 
 
-def _as_output(output: Output, value: Any) -> Any:
+def _as_output(output: ProcessorOutput, value: Any) -> Any:
     """Return a value in the type of an output; None if it does not fit."""
     positions = None
     if output.ndim == 1 and isinstance(value, tuple) and len(value) == 2:

@@ -38,7 +38,7 @@ _LISTING = Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class ProcessorSettings:
     """Record of a processor's region and parameters, valid from one frame on.
 
     Attributes
@@ -120,7 +120,7 @@ class ResultStore:
         _list_processor(series.path)
         return series
 
-    def settings(self, name: str) -> list[Setting]:
+    def settings(self, name: str) -> list[ProcessorSettings]:
         """Return the stored regions and parameters of a processor, in order of their first frames.
 
         Raises
@@ -133,7 +133,9 @@ class ResultStore:
             return []
         with reading(str(path), "settings of a processor", REMEDY):
             return [
-                Setting(**(entry | {"roi": None if entry["roi"] is None else Roi.parse(entry["roi"])}))
+                ProcessorSettings(
+                    **(entry | {"roi": None if entry["roi"] is None else Roi.parse(entry["roi"])})
+                )
                 for entry in group_attributes(path, REMEDY).get("settings", [])
             ]
 
@@ -197,7 +199,7 @@ class Series:
                     f"{array.ndim} axes; choose another --store, or another name"
                 )
 
-    def add_setting(self, setting: Setting) -> None:
+    def add_setting(self, setting: ProcessorSettings) -> None:
         """Store region and parameters that the processor has from a frame on."""
         roi = None if setting.roi is None else str(setting.roi)
         self._settings.append(plain(asdict(setting) | {"roi": roi}))

@@ -15,7 +15,7 @@ from mrcz_dask.live.frames import Frame, FrameInfo, Roi
 from mrcz_dask.live.processors.declare import Value
 from mrcz_dask.live.processors.host import WATCH_SECONDS, Answer, FileWatch, Script
 from mrcz_dask.live.processors.pool import Hosted, Pool, WorkerLostError
-from mrcz_dask.live.processors.results import Series, Setting
+from mrcz_dask.live.processors.results import ProcessorSettings, Series
 from mrcz_dask.live.view import PanelState, Rate, Recent, Result
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
 from mrcz_dask.values.messages import Listener, ProcessorFailed, ProcessorLoaded, ProcessorRestarted, Warned
@@ -128,7 +128,7 @@ class Runner:
         seconds: float,
         roi: Roi | None,
         values: Mapping[str, Value],
-        settings: list[Setting],
+        settings: list[ProcessorSettings],
     ) -> None:
         self.name, self.mailbox, self.recent = name, mailbox, Recent()
         self._script, self._pool, self._series, self._listen = script, pool, series, listen
@@ -138,7 +138,7 @@ class Runner:
         self._reset = False
         self._hosted: Hosted | None = None
         self._pickled: bytes | None = None
-        self._last_setting: Setting | None = None
+        self._last_setting: ProcessorSettings | None = None
         self._rate, self._newest, self._arrivals = Rate(), -1, dict[int, float]()
         self._file = FileWatch(Path(script.path))
         self._thread = Thread(target=self._run, name=f"live-{name}", daemon=True)
@@ -337,7 +337,7 @@ class Runner:
         else:
             self._take_answer(frame, answer)
 
-    def _setting(self, number: int) -> Setting:
+    def _setting(self, number: int) -> ProcessorSettings:
         """Return region and parameters for a frame."""
         settings, digest = self._settings, self._script.digest
         if settings:
@@ -347,7 +347,7 @@ class Runner:
             return replace(settings[0], reset=is_reset, digest=digest)
         with self._lock:
             is_reset, self._reset = self._reset, False
-            return Setting(number, self._state.roi, self._state.values, digest, is_reset)
+            return ProcessorSettings(number, self._state.roi, self._state.values, digest, is_reset)
 
     def _take_answer(self, frame: Frame, answer: Answer) -> None:
         self._pickled = answer.state

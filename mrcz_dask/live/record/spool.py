@@ -19,7 +19,7 @@ from mrcz_dask.formats.frames import PIXEL_TYPES
 from mrcz_dask.formats.mrc.modes import pixel_mode
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.source import open_file, read_bytes
-from mrcz_dask.formats.spool import Damage, Record, Spool, SpoolReader, scan
+from mrcz_dask.formats.spool import Damage, Spool, SpoolReader, SpoolRecord, scan
 from mrcz_dask.formats.stats import FrameStats, frame_stats
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.values.errors import DamagedError, FormatError
@@ -159,7 +159,7 @@ class Entry:
     stats: FrameStats | None
 
     @classmethod
-    def parse(cls, record: Record) -> Entry:
+    def parse(cls, record: SpoolRecord) -> Entry:
         """Read a frame's number, time and metadata from the header of a spool record.
 
         Raises

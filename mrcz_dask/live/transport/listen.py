@@ -16,7 +16,7 @@ import zmq
 
 from mrcz_dask.formats.source import Closing
 from mrcz_dask.live.frames import Frame, Publish
-from mrcz_dask.live.transport.wire import Announced, BrokenInTransitError, Hello
+from mrcz_dask.live.transport.wire import BrokenInTransitError, FrameHeader, Hello
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import DtypeError, FormatError, ParameterError, SessionError
 from mrcz_dask.values.messages import Listener
@@ -255,7 +255,7 @@ class Listen(Closing):
         if peer is None:  # it has greeted a receiver that is gone
             self._answer(sender, b"AGAIN")
             return
-        announced = Announced.parse(header, peer.stream, self._largest)
+        announced = FrameHeader.parse(header, peer.stream, self._largest)
         number, expected = announced.frame.number, self._expected[peer.stream]
         kind = announced.dtype, announced.shape
         if announced.after > expected:  # a frame before it was lost

@@ -85,7 +85,7 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
+class FrameHeader:
     """Header of a frame's network message, read and checked before the pixels.
 
     Attributes
@@ -108,7 +108,7 @@ class Announced:
     crc: int
 
     @classmethod
-    def parse(cls, data: bytes, stream: str, largest: int) -> Announced:
+    def parse(cls, data: bytes, stream: str, largest: int) -> FrameHeader:
         """Read a frame's header from a network message; refuse more than `largest` bytes of pixels.
 
         Raises

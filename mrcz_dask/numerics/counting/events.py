@@ -27,7 +27,7 @@ from mrcz_dask.numerics.counting.fitting import (
     Clouds,
     Electrons,
     Flags,
-    Frame,
+    FrameArrays,
     Limits,
     Numbers,
     U,
@@ -49,7 +49,7 @@ ROUNDS = 4
 SWEEPS = 2  # in each round
 
 
-class Events(NamedTuple):
+class FrameEvents(NamedTuple):
     """The electrons of one frame, in raster order: arrays (n,) float32 of position, charge and significance.
 
     Attributes
@@ -87,7 +87,7 @@ class EventFinder:
         self.detector, self.params, self.places = detector, params or CountingParams(), places
         ny, nx = detector.shape
         z = np.empty((ny + 2 * MARGIN, nx + 2 * MARGIN), np.float32)
-        self._frame = Frame(z, detector.response, detector.even, detector.plain)
+        self._frame = FrameArrays(z, detector.response, detector.even, detector.plain)
         sharing, sigma = self.params.sharing, self.params.sigma
         self._clouds = Clouds(response_table(sharing), share_polynomials(sharing))
         self._limits = Limits(np.float32(NORM * max(sigma - SLACK, 1.5)), sigma, self.params.xray_limit)
@@ -98,7 +98,7 @@ class EventFinder:
         self._electrons = Electrons(at, own, np.empty(capacity, np.uint8))
         self._first = np.empty_like(at), np.empty_like(own)
 
-    def find(self, frame: NDArray[Any]) -> Events:
+    def find(self, frame: NDArray[Any]) -> FrameEvents:
         """Find the electrons of one raw frame.
 
         Parameters
@@ -125,7 +125,7 @@ class EventFinder:
         out = np.empty((4, at.shape[0]), np.float32)
         significance = own[:, SIGNIFICANCE]
         unit, shape = self.detector.unit, self.detector.shape
-        return Events(*out[:, : inside_events(at, u, v, charge, significance, unit, shape, out)])
+        return FrameEvents(*out[:, : inside_events(at, u, v, charge, significance, unit, shape, out)])
 
     def places_within(self, frame: NDArray[Any]) -> NDArray[np.float64]:
         """Return the electrons' positions within their pixels, both axes joined, from which `learn_places`
@@ -157,7 +157,7 @@ class EventFinder:
         largest = self.params.position == "maximum"
         return positions_of(self._frame.z, self._frame.response, at, own, self._clouds.table, largest)
 
-    def _components(self, raw: NDArray[Any]) -> Events:
+    def _components(self, raw: NDArray[Any]) -> FrameEvents:
         d, p, n = self.detector, self.params, -1
         z = self._frame.z[: d.shape[0] + 2, : d.shape[1] + 2]
         while n < 0:
@@ -167,7 +167,7 @@ class EventFinder:
                 self._make_room(2 * own.shape[0])
         first = 1 if p.position == "centroid" else 3
         columns = own[:n, first], own[:n, first + 1], own[:n, 0] * d.unit, np.zeros(n)
-        return Events(*(column.astype(np.float32) for column in columns))
+        return FrameEvents(*(column.astype(np.float32) for column in columns))
 
 
 @compiled
@@ -235,7 +235,7 @@ def _take(z: Image, y: int, x: int, most: float, stack: NDArray[np.int64], out: 
 
 
 @compiled
-def deblend(frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, n: int) -> int:
+def deblend(frame: FrameArrays, clouds: Clouds, limits: Limits, electrons: Electrons, n: int) -> int:
     """Fit a frame's overlapping electrons, each without the others, until they settle; find hidden ones.
 
     Returns

@@ -16,7 +16,7 @@ Single = np.float32
 Three = tuple[Single, Single, Single]
 Five = tuple[Single, Single, Single, Single, Single]
 Terms = tuple[Single, Single, Single, Single, Single, Single]
-Patch = tuple[Single, Single, Single, Single, Single, Single, Single, Single, Single]
+LanePatch = tuple[Single, Single, Single, Single, Single, Single, Single, Single, Single]
 
 BATCH = 128
 WIDTH = 16  # lanes in work are a multiple of this
@@ -59,14 +59,14 @@ def _dot(a: Three, b: Three) -> Single:
 
 
 @lanewise
-def _columns(f: Three, z: Patch) -> Three:
+def _columns(f: Three, z: LanePatch) -> Three:
     """Return the sums down of each column of a patch (row by row)."""
     left, middle = f[0] * z[0] + f[1] * z[3] + f[2] * z[6], f[0] * z[1] + f[1] * z[4] + f[2] * z[7]
     return left, middle, f[0] * z[2] + f[1] * z[5] + f[2] * z[8]
 
 
 @lanewise
-def _pixels(work: Image, k: int) -> Patch:
+def _pixels(work: Image, k: int) -> LanePatch:
     upper = work[k], work[BATCH + k], work[2 * BATCH + k]
     middle = work[3 * BATCH + k], work[4 * BATCH + k], work[5 * BATCH + k]
     lower = work[6 * BATCH + k], work[7 * BATCH + k], work[8 * BATCH + k]
@@ -104,7 +104,7 @@ def _best_across(sums: Three, f: Three, g: Three, w: Three, u: Single, best: Thr
 
 
 @lanewise
-def _start(z: Patch, f: Three, g: Three, w: tuple[Single, Single]) -> Three:
+def _start(z: LanePatch, f: Three, g: Three, w: tuple[Single, Single]) -> Three:
     """Return the largest significance of nine places, and the place."""
     best = (ZERO, ZERO, ZERO)
     back, side, middle = (
@@ -118,7 +118,7 @@ def _start(z: Patch, f: Three, g: Three, w: tuple[Single, Single]) -> Three:
 
 
 @lanewise
-def _settled(z: Patch, f: Three, g: Three) -> tuple[Single, Single]:
+def _settled(z: LanePatch, f: Three, g: Three) -> tuple[Single, Single]:
     """Return charge and significance at a place."""
     fz, ff = _dot(_columns(f, z), g), _dot(f, f) * _dot(g, g)
     fz = fz if fz > ZERO else ZERO

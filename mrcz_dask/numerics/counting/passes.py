@@ -34,7 +34,7 @@ from mrcz_dask.numerics.counting.fitting import (
     Clouds,
     Electrons,
     Flags,
-    Frame,
+    FrameArrays,
     Limits,
     Numbers,
     Places,
@@ -243,7 +243,7 @@ def fit_frame(
     raw: NDArray[Any],
     inverse: Image,
     offset: Image,
-    frame: Frame,
+    frame: FrameArrays,
     clouds: Clouds,
     limits: Limits,
     first_at: Places,
@@ -376,7 +376,14 @@ def _join(
 
 @compiled
 def _fit_band(
-    frame: Frame, clouds: Clouds, limits: Limits, at: Places, own: Floats, kept: int, n: int, work: Image
+    frame: FrameArrays,
+    clouds: Clouds,
+    limits: Limits,
+    at: Places,
+    own: Floats,
+    kept: int,
+    n: int,
+    work: Image,
 ) -> int:
     """Fit n places after those kept; return how many are kept then."""
     base = kept

@@ -143,7 +143,7 @@ def as_others_read(orientation: Orientation, *, gain_tiff: bool, frames_tiff: bo
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class OrientationScore:
     """The agreement of a gain reference, turned in one orientation, with a session's pattern: their
     correlation.
 
@@ -180,7 +180,7 @@ class Score:
 
 def score_orientations(
     pattern: NDArray[Any], good: Mask, reference: NDArray[Any], orientations: Sequence[Orientation] = ALL
-) -> tuple[Score, ...]:
+) -> tuple[OrientationScore, ...]:
     """Compare a gain reference with a session's pattern in all orientations, multiplied and divided; return
     scores, best first.
 
@@ -215,7 +215,7 @@ def score_orientations(
     return _score(fine, good, multiplier, logarithm, orientations)
 
 
-def score_darks(frame: NDArray[Any], good: Mask, dark: Image) -> tuple[Score, ...]:
+def score_darks(frame: NDArray[Any], good: Mask, dark: Image) -> tuple[OrientationScore, ...]:
     """Compare a dark with a session's mean frame in all eight orientations; return scores, best first.
 
     Parameters
@@ -243,7 +243,7 @@ def _score(
     reference: Image,
     effect: Callable[[Image], Floats],
     orientations: Sequence[Orientation],
-) -> tuple[Score, ...]:
+) -> tuple[OrientationScore, ...]:
     """Score a reference that is added to the fine pattern, and one that is subtracted; best first."""
     spectrum, scores = fft.rfft2(pattern), []
     # how often each column of a real image's half spectrum counts
@@ -255,7 +255,7 @@ def _score(
     own = np.abs(spectrum) ** 2
     for turn in orientations:
         if size_factor(turn.shape(reference.shape), good.shape) is None:
-            scores += [Score(turn, sense, math.nan, math.nan) for sense in ("multiply", "divide")]
+            scores += [OrientationScore(turn, sense, math.nan, math.nan) for sense in ("multiply", "divide")]
             continue
         other = fft.rfft2(effect(turn.apply(reference)))
         others = np.abs(other) ** 2
@@ -264,7 +264,10 @@ def _score(
         power = float((twice * others).sum())
         norm = math.sqrt(float((twice * own).sum()) * power)
         z, r, half = _ratio(covariance, chance), _ratio(covariance, norm), _ratio(power, 2 * chance)
-        scores += [Score(turn, "multiply", z, r, half - z), Score(turn, "divide", -z, -r, half + z)]
+        scores += [
+            OrientationScore(turn, "multiply", z, r, half - z),
+            OrientationScore(turn, "divide", -z, -r, half + z),
+        ]
     return tuple(sorted(scores, key=lambda score: -score.z if score.fits else math.inf))
 
 
@@ -282,7 +285,7 @@ def _fine(image: NDArray[Any], good: Mask) -> Floats:
     return np.clip(fine, -largest, largest)
 
 
-def decide(scores: Sequence[Score]) -> Score:
+def decide(scores: Sequence[OrientationScore]) -> OrientationScore:
     """Return the best of the scores if it is beyond doubt; otherwise raise an error.
 
     Raises

@@ -36,7 +36,7 @@ Corrected = tuple[NDArray[Any], np.float32, NDArray[Any], np.float32, bool, NDAr
 
 
 @dataclass(frozen=True, slots=True)
-class Pixels:
+class CorrectedPixels:
     """A corrected mean image that is computed only at the pixels needed: values * factor, minus (or divided
     by) a pattern.
 
@@ -93,7 +93,7 @@ class Pixels:
         return values, np.float32(self.factor), pattern, np.float32(self.step), self.divide, scale
 
 
-def fill_at(pixels: Pixels, mask: Mask, neighbourly: Mask, at: Indices) -> Floats:
+def fill_at(pixels: CorrectedPixels, mask: Mask, neighbourly: Mask, at: Indices) -> Floats:
     """Compute the values, counts, that replace some pixels: means of the unmasked pixels around each.
 
     A singleton takes the point spread's weights, a neighbourly pixel flat ones, both 5 x 5 without the pixel
@@ -158,7 +158,7 @@ def fill_values(
     filled = mean_image.astype(np.float32)
     at = np.flatnonzero(mask if where is None else where)
     if at.size:
-        filled.reshape(-1)[at] = fill_at(Pixels(mean_image), mask, neighbourly, at)
+        filled.reshape(-1)[at] = fill_at(CorrectedPixels(mean_image), mask, neighbourly, at)
     return filled
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.numerics.arrays import Singles
 from mrcz_dask.numerics.outliers.mask import OutlierMask
-from mrcz_dask.numerics.outliers.rules import Line
+from mrcz_dask.numerics.outliers.rules import TailLine
 from mrcz_dask.numerics.outliers.weights import soft_weight
 from mrcz_dask.values.params import OutlierParams
 
@@ -44,8 +44,8 @@ class KeptFit:
     weight: Singles
     below: int
     above: int
-    dark_line: Line | None
-    hot_line: Line | None
+    dark_line: TailLine | None
+    hot_line: TailLine | None
 
 
 def kept_fit(mask: OutlierMask, params: OutlierParams) -> KeptFit:

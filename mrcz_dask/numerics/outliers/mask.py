@@ -14,7 +14,7 @@ from mrcz_dask.numerics.arrays import Floats, Mask
 from mrcz_dask.numerics.kernels import compiled, native
 from mrcz_dask.numerics.moments import moments
 from mrcz_dask.numerics.outliers.histogram import ValueTable
-from mrcz_dask.numerics.outliers.value_weights import QUIET, FitRecord, Status, ValueWeights, weigh_values
+from mrcz_dask.numerics.outliers.value_weights import QUIET, FitRecord, MaskStatus, ValueWeights, weigh_values
 from mrcz_dask.numerics.outliers.weights import byte_weight, is_masked, near_another
 from mrcz_dask.numerics.sums import MEASURED, StackSum, sum_stack
 from mrcz_dask.values.checks import checked, expect
@@ -185,7 +185,7 @@ class OutlierMask:
     t_hot: float
     mu: float
     sigma: float
-    status: Status
+    status: MaskStatus
     caveats: tuple[str, ...]
     misfit: float
     illumination: bool

@@ -97,7 +97,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Places:
+class OutlierPlaces:
     """Numbers of outliers by grid cell, row, column and corner of the chip, means over stacks.
 
     Attributes
@@ -216,7 +216,7 @@ class Census:
             if before > chance
         )
 
-    def places(self, kind: int) -> Places | None:
+    def places(self, kind: int) -> OutlierPlaces | None:
         """Return where hot (kind 0) or dead (kind 1) pixels are on the chip, mean over stacks; None before
         the first mask.
         """
@@ -224,7 +224,7 @@ class Census:
         if not n:
             return None
         elsewhere = int(self._cells[kind].sum()) - int(self._corners[kind].sum())
-        return Places(
+        return OutlierPlaces(
             cells=(self._cells[kind] / n).reshape(self._grid),
             columns=self._columns[kind] / n,
             rows=self._rows[kind] / n,

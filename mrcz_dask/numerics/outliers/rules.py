@@ -25,7 +25,7 @@ NEAREST = (4.0, 3.25)  # rule fdr: thresholds are never nearer than this (dark, 
 EXCESS = 3.0
 LAD_STEPS = 50
 
-Line = tuple[float, float]
+TailLine = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Tail:
     """
 
     threshold: float
-    line: Line | None = None
+    line: TailLine | None = None
     fallback: bool = False
 
 
@@ -120,7 +120,7 @@ def residuals(z: Floats, beyond: NDArray[np.int64], total: int) -> Floats:
     return z - q
 
 
-def least_absolute_line(x: Floats, y: Floats) -> Line | None:
+def least_absolute_line(x: Floats, y: Floats) -> TailLine | None:
     """Fit a line with the least sum of absolute deviations to points; return slope and intercept, or None if
     all x are equal.
 

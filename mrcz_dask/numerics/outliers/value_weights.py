@@ -12,7 +12,7 @@ from scipy import optimize, special
 
 from mrcz_dask.numerics.arrays import Floats
 from mrcz_dask.numerics.outliers.histogram import Histogram, ValueTable, tabulate
-from mrcz_dask.numerics.outliers.rules import NO_TAIL, Line, Tail, fit_tail, residuals
+from mrcz_dask.numerics.outliers.rules import NO_TAIL, Tail, TailLine, fit_tail, residuals
 from mrcz_dask.numerics.outliers.weights import soft_weight
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.values.errors import OutlierError
@@ -35,7 +35,7 @@ MOST_MASKED = 0.2
 QUIET = 0.5  # share of the noise of counting below which integers are no counts, but a signal with an offset
 UNUSED = "this stack is left as it is and is no reference for others"
 
-Status = Literal["ok", "sparse", "implausible", "degenerate"]
+MaskStatus = Literal["ok", "sparse", "implausible", "degenerate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +194,8 @@ class FitRecord:
     r: Floats
     below: int
     above: int
-    dark_line: Line | None
-    hot_line: Line | None
+    dark_line: TailLine | None
+    hot_line: TailLine | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -228,7 +228,7 @@ class ValueWeights:
 
     table: ValueTable
     weight: NDArray[np.float32]
-    status: Status
+    status: MaskStatus
     mu: float = math.nan
     sigma: float = math.nan
     t_dark: float = -math.inf

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.numerics.kernels import compiled, flat
 from mrcz_dask.numerics.moments import shifted_sums
-from mrcz_dask.numerics.outliers.filling import Pixels, fill_at
+from mrcz_dask.numerics.outliers.filling import CorrectedPixels, fill_at
 from mrcz_dask.numerics.outliers.weights import WEIGHT_STEPS, is_masked
 from mrcz_dask.numerics.philox import Purpose
 from mrcz_dask.numerics.reference import framewise
@@ -239,7 +239,7 @@ def make_correction(
         stored = stored.astype(dtype)
         _put_steps(flat(pattern), np.float32(step), stored.reshape(-1))
     taken_off = None if pattern is None else stored
-    pixels = Pixels(mean.values, mean.factor, taken_off, step, form == "divide", factors)
+    pixels = CorrectedPixels(mean.values, mean.factor, taken_off, step, form == "divide", factors)
     fill = fill_at(pixels, is_masked(weight), neighbourly, np.flatnonzero(weight < WEIGHT_STEPS))
     return Correction(form, stored, step, weight, fill.astype(np.float32), factors)
 

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.arrays import Floats
 from mrcz_dask.numerics.session.sketch import sketch_sizes, sketch_words
 
-Kind = Literal["dose", "pattern"]
-Numbers = NDArray[np.float64]
+BreakKind = Literal["dose", "pattern"]
+
 Words = NDArray[np.uint64]
 
 REACH = 8
@@ -46,7 +47,7 @@ class DetectedBreak:
     """
 
     place: int
-    kind: Kind
+    kind: BreakKind
     numbers: tuple[float, float]
 
 
@@ -64,8 +65,8 @@ class Channel:
     """
 
     words: Words
-    z: Numbers
-    share: Numbers
+    z: Floats
+    share: Floats
 
     @property
     def passing(self) -> NDArray[np.bool_]:
@@ -89,8 +90,8 @@ class Evidence:
         The two halves of the sketches; none where there are none.
     """
 
-    doses: Numbers
-    steps: Numbers
+    doses: Floats
+    steps: Floats
     limit: float
     channels: tuple[Channel, ...]
 
@@ -141,7 +142,7 @@ def _differing_bits(words: Words, lag: int) -> NDArray[np.int64]:
     return counts
 
 
-def drops(distances: Sequence[NDArray[np.int64]], stacks: int, bits: int) -> tuple[Numbers, Numbers]:
+def drops(distances: Sequence[NDArray[np.int64]], stacks: int, bits: int) -> tuple[Floats, Floats]:
     """Measure at every stack how much less the sketches agree across it than on either side: in standard
     errors, and as a share.
 
@@ -192,7 +193,7 @@ def _sum(
     return np.where(number > 0, sums[np.maximum(high, 0)] - sums[np.clip(low, 0, sums.size - 1)], 0), number
 
 
-def dose_steps(doses: Numbers) -> Numbers:
+def dose_steps(doses: Floats) -> Floats:
     """Return, at every stack, how much the median doses of up to five stacks before and after it differ.
 
     Parameters

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.arrays import Floats
 from mrcz_dask.numerics.moments import block_sums
 from mrcz_dask.values.params import ContrastParams
 
 ITERATIONS = 5
 FEWEST = 3
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.arrays import Floats, Mask
 from mrcz_dask.numerics.doses import constant_ends
 
 PATCH = 256  # pixels a side whose values are digested: shot noise makes them unique
@@ -24,8 +25,6 @@ EXACT = 2.0**24  # float32 holds all integers below
 NO_TILES = np.zeros((0, TILE * TILE // 64), np.uint64)
 STEPS = ((1, 1), (-1, -1), (1, -1), (-1, 1))  # the last two are one flip
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 Words = NDArray[np.uint64]
 REACH = 256  # earlier stacks whose grain is compared: as far as windows reach
 QUICK = 16  # words of 64 bits that tell unrelated stacks apart
@@ -51,8 +50,8 @@ class Grain:
         frame of a tilt series is the sum of a movie.
     """
 
-    signs: Bools
-    known: Bools
+    signs: Mask
+    known: Mask
     shared: float
     tiles: Words
 
@@ -85,7 +84,7 @@ class Grain:
         """
         return _tile(self.signs, self.known)
 
-    def orientations(self) -> tuple[Bools, Bools]:
+    def orientations(self) -> tuple[Mask, Mask]:
         """Return the sum's signs, and where they are known, in all orientations, to find turned copies.
 
         There are 8 ways if the frame is square, else 4. One flip changes the sign of a diagonal difference.
@@ -202,7 +201,7 @@ class Fingerprinter:
         return Fingerprint(smallest, Grain.of(even, odd, np.concatenate([NO_TILES, *self._tiles])))
 
 
-def _tile(signs: Bools, known: Bools) -> Words:
+def _tile(signs: Mask, known: Mask) -> Words:
     """Return the signs of the middle blocks as (1, words); (0, words) where too few are known."""
     if min(signs.shape) < TILE:
         return NO_TILES

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from mrcz_dask.numerics.arrays import Image
 from mrcz_dask.numerics.simulate.params import SimulationParams
-from mrcz_dask.numerics.simulate.streams import Purpose, Replay, stream
+from mrcz_dask.numerics.simulate.streams import Effect, EvolvingState, stream
 
-Kind = Callable[[tuple[int, int], np.random.Generator], Image]
+PatternDraw = Callable[[tuple[int, int], np.random.Generator], Image]
 
 COLUMN_BLOCK = 32
 SWEEPS = 4
@@ -65,7 +65,7 @@ def pixel_gain(shape: tuple[int, int], draws: np.random.Generator) -> Image:
     return standardized(draws.standard_normal(shape))
 
 
-def draw(std: float, kind: Kind, params: SimulationParams, purpose: Purpose, index: int = 0) -> Image:
+def draw(std: float, kind: PatternDraw, params: SimulationParams, purpose: Effect, index: int = 0) -> Image:
     """Draw a random pattern of one kind, mean 0 and standard deviation `std`, float32 (rows, columns), from a
     stream of its own.
     """
@@ -76,8 +76,8 @@ def draw(std: float, kind: Kind, params: SimulationParams, purpose: Purpose, ind
 
 def fixed_gain(params: SimulationParams, since: int = 0) -> Image:
     """Return the fixed multiplicative pattern M from stack `since` on: columns, rows and pixels, mean 0."""
-    columns = draw(params.cmos, columns_and_rows, params, Purpose.CMOS, since)
-    return columns + draw(params.pixel, pixel_gain, params, Purpose.PIXEL, since)
+    columns = draw(params.cmos, columns_and_rows, params, Effect.CMOS, since)
+    return columns + draw(params.pixel, pixel_gain, params, Effect.PIXEL, since)
 
 
 def counted(params: SimulationParams, electrons: Image) -> Image:
@@ -100,12 +100,12 @@ def counted(params: SimulationParams, electrons: Image) -> Image:
     return np.asarray(share * electrons, np.float32)
 
 
-def evolving(params: SimulationParams) -> Replay[Image | None]:
+def evolving(params: SimulationParams) -> EvolvingState[Image | None]:
     """Return the part of the pattern that changes with dose, as a state that gives it at any stack."""
 
     def step(before: Image | None, index: int) -> Image:
         """Mix the pattern of the stack before with a fresh one."""
-        draws = stream(params.seed, Purpose.EVOLVE, index)
+        draws = stream(params.seed, Effect.EVOLVE, index)
         fresh = etching(params.shape, draws) + columns_and_rows(params.shape, draws)
         fresh *= np.float32(np.sqrt(0.5))
         if before is None or index in params.new_gain:
@@ -113,11 +113,11 @@ def evolving(params: SimulationParams) -> Replay[Image | None]:
         memory = np.exp(-params.dose * params.frames / params.tau)
         return np.float32(memory) * before + np.float32(np.sqrt(1 - memory**2)) * fresh
 
-    return Replay(step, None)
+    return EvolvingState(step, None)
 
 
 @dataclass(frozen=True)
-class Defects:
+class HotDefects:
     """Simulated hot defects, each of one or two pixels: where they are and how bright.
 
     Attributes
@@ -132,15 +132,15 @@ class Defects:
     excess: npt.NDArray[np.float64]
 
 
-Population = tuple[Defects, Defects]
+Population = tuple[HotDefects, HotDefects]
 
 
-def hot_population(params: SimulationParams) -> Replay[Population]:
+def hot_population(params: SimulationParams) -> EvolvingState[Population]:
     """Return the simulated hot pixels of a session, adjacent pairs and single ones, stack after stack."""
 
     def step(before: Population, index: int) -> Population:
         """Let hot pixels die, and others be born."""
-        draws = stream(params.seed, Purpose.HOT, index)
+        draws = stream(params.seed, Effect.HOT, index)
         course = index / max(params.stacks - 1, 1)
         share = params.hot[0] + (params.hot[1] - params.hot[0]) * course
         total = round(share * ny * nx)
@@ -151,14 +151,14 @@ def hot_population(params: SimulationParams) -> Replay[Population]:
             number = len(defects.sites)
             kept = min(round(params.hot_persistence * number), target)
             chosen = np.sort(draws.permutation(number)[:kept])
-            old.append(Defects(defects.sites[chosen], defects.excess[chosen]))
+            old.append(HotDefects(defects.sites[chosen], defects.excess[chosen]))
         taken = {site for defects in old for site in defects.sites.ravel().tolist()}
         new_pairs = _with_born(params, old[0], targets[0], taken, draws)
         return new_pairs, _with_born(params, old[1], targets[1], taken, draws)
 
     ny, nx = _site_shape(params)
-    nothing = [Defects(np.zeros((0, size), np.int64), np.zeros((0, size))) for size in (2, 1)]
-    return Replay(step, (nothing[0], nothing[1]))
+    nothing = [HotDefects(np.zeros((0, size), np.int64), np.zeros((0, size))) for size in (2, 1)]
+    return EvolvingState(step, (nothing[0], nothing[1]))
 
 
 def hot_excess(params: SimulationParams, population: Population) -> Image:
@@ -176,14 +176,14 @@ def dead_pixels(params: SimulationParams) -> npt.NDArray[np.bool_]:
     shape = _site_shape(params)
     sites = shape[0] * shape[1]
     dead = np.zeros(shape, bool)
-    draws = stream(params.seed, Purpose.DEAD)
+    draws = stream(params.seed, Effect.DEAD)
     dead.flat[draws.choice(sites, round(params.dead * sites), replace=False)] = True
     return np.asarray(_magnified(params, dead), bool)
 
 
 def _with_born(
-    params: SimulationParams, old: Defects, target: int, taken: set[int], draws: np.random.Generator
-) -> Defects:
+    params: SimulationParams, old: HotDefects, target: int, taken: set[int], draws: np.random.Generator
+) -> HotDefects:
     """Add defects on free pixels until there are `target`; `taken` grows by their pixels."""
     size = old.sites.shape[1]
     born: list[tuple[int, ...]] = []
@@ -201,7 +201,7 @@ def _with_born(
             born.append(site)
     sites = np.array(born, np.int64).reshape(-1, size)
     excess = params.hot_median * np.exp(params.hot_log_sigma * draws.standard_normal(sites.shape))
-    return Defects(np.concatenate([old.sites, sites]), np.concatenate([old.excess, excess]))
+    return HotDefects(np.concatenate([old.sites, sites]), np.concatenate([old.excess, excess]))
 
 
 def _site_shape(params: SimulationParams) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from mrcz_dask.numerics.arrays import Image
 from mrcz_dask.numerics.gain.gain import K2
 from mrcz_dask.numerics.simulate import detector, specimen
 from mrcz_dask.numerics.simulate.params import SimulationParams
-from mrcz_dask.numerics.simulate.streams import Purpose, Replay, stream
+from mrcz_dask.numerics.simulate.streams import Effect, EvolvingState, stream
 from mrcz_dask.values.errors import ParameterError
 
 Counts = npt.NDArray[np.integer]
@@ -128,7 +128,7 @@ class SimulatedSession:
             counts = detector.counted(params, electrons) + self.additive + hot_excess
             expected = np.asarray(np.maximum(counts * response, 0), np.float32)
             total += expected
-            draws = stream(params.seed, Purpose.COUNTS, index, frame)
+            draws = stream(params.seed, Effect.COUNTS, index, frame)
             image[:] = np.minimum(draws.poisson(expected), np.iinfo(params.dtype).max).astype(params.dtype)
         truth = StackTruth(
             hot=hot_excess > 0,
@@ -146,7 +146,7 @@ class SimulatedSession:
 
     def dose(self, index: int) -> float:
         """Return the dose of stack `index`, counts/pixel/frame, without specimen, carbon and ice."""
-        draw = stream(self.params.seed, Purpose.DOSE, index).standard_normal()
+        draw = stream(self.params.seed, Effect.DOSE, index).standard_normal()
         jumps = zip(self.params.dose_jumps, self.params.dose_factors, strict=True)
         level = self.params.dose * prod(factor for start, factor in jumps if start <= index)
         return float(level * (1 + self.params.dose_jitter * np.clip(draw, -3, 3)))
@@ -170,7 +170,7 @@ class SimulatedSession:
     def additive(self) -> Image:
         """The additive pattern A: columns and rows, float32 (rows, columns), counts/pixel/frame, mean 0."""
         kind = detector.columns_and_rows
-        return detector.draw(self.params.additive, kind, self.params, Purpose.ADDITIVE)
+        return detector.draw(self.params.additive, kind, self.params, Effect.ADDITIVE)
 
     @cached_property
     def dead(self) -> npt.NDArray[np.bool_]:
@@ -178,21 +178,21 @@ class SimulatedSession:
         return detector.dead_pixels(self.params)
 
     @cached_property
-    def hot(self) -> Replay[detector.Population]:
+    def hot(self) -> EvolvingState[detector.Population]:
         """The simulated hot pixels of the session, from which those of any stack follow."""
         return detector.hot_population(self.params)
 
     @cached_property
     def _etching(self) -> Image:
         """E, mean 1."""
-        return 1 + detector.draw(self.params.etch, detector.etching, self.params, Purpose.ETCH)
+        return 1 + detector.draw(self.params.etch, detector.etching, self.params, Effect.ETCH)
 
     @cached_property
     def _fixed(self) -> dict[int, Image]:
         return {}
 
     @cached_property
-    def _evolving(self) -> Replay[Image | None]:
+    def _evolving(self) -> EvolvingState[Image | None]:
         return detector.evolving(self.params)
 
 

@@ -10,7 +10,7 @@ from scipy.special import expit
 from mrcz_dask.numerics.arrays import Image
 from mrcz_dask.numerics.simulate.detector import standardized
 from mrcz_dask.numerics.simulate.params import SimulationParams
-from mrcz_dask.numerics.simulate.streams import Purpose, stream
+from mrcz_dask.numerics.simulate.streams import Effect, stream
 
 BLUR = 3.0
 SPACING = 20.0
@@ -23,7 +23,7 @@ def drift_path(params: SimulationParams, index: int) -> npt.NDArray[np.float64]:
 
     Frame f moves by drift * (.5 + 2 exp(-8 f/n)) pixels in a direction that turns slowly.
     """
-    draws = stream(params.seed, Purpose.DRIFT, index)
+    draws = stream(params.seed, Effect.DRIFT, index)
     course = np.arange(params.frames) / params.frames
     angle = draws.uniform(0, 2 * np.pi) + draws.normal(0, 0.3) * course
     speed = params.drift * (0.5 + 2 * np.exp(-8 * course))
@@ -39,7 +39,7 @@ def tilt_angle(params: SimulationParams, index: int) -> float:
 
 def aim(params: SimulationParams, index: int) -> npt.NDArray[np.float64]:
     """Return by how many pixels (y, x) stack `index` misses the area at which several stacks are aimed."""
-    return stream(params.seed, Purpose.AIM, index).normal(0, params.aim_error, 2)
+    return stream(params.seed, Effect.AIM, index).normal(0, params.aim_error, 2)
 
 
 class Specimen:
@@ -51,7 +51,7 @@ class Specimen:
 
     def __init__(self, params: SimulationParams, index: int) -> None:
         together = params.tilts or params.same_area
-        draws = stream(params.seed, Purpose.SPECIMEN, index // together * together)
+        draws = stream(params.seed, Effect.SPECIMEN, index // together * together)
         self._shape = params.shape
         self._aim = aim(params, index) if together > 1 else np.zeros(2)
         tilt = tilt_angle(params, index) if params.tilts else None
@@ -117,15 +117,15 @@ def illumination(params: SimulationParams, index: int) -> Image:
     through = np.ones(params.shape, np.float32)
     size = min(params.shape)
     if params.gradient:
-        angle = stream(params.seed, Purpose.GRADIENT, index).uniform(0, 2 * np.pi)
+        angle = stream(params.seed, Effect.GRADIENT, index).uniform(0, 2 * np.pi)
         y, x = (np.arange(n) / (n - 1) - 0.5 for n in params.shape)
         rise = y[:, None] * np.sin(angle) + x * np.cos(angle)
         through *= np.asarray(1 + params.gradient * rise, np.float32)
     if index in params.carbon:
-        edge = _edge(params.shape, stream(params.seed, Purpose.CARBON, index), 1.5 * size, size / 64)
+        edge = _edge(params.shape, stream(params.seed, Effect.CARBON, index), 1.5 * size, size / 64)
         through *= 1 - np.float32(params.carbon_strength) * edge
     if index in params.ice:
-        slope = _edge(params.shape, stream(params.seed, Purpose.ICE, index), 3.0 * size, size / 8)
+        slope = _edge(params.shape, stream(params.seed, Effect.ICE, index), 3.0 * size, size / 8)
         through *= 1 - np.float32(params.ice_strength) * slope
     return through
 
@@ -136,7 +136,7 @@ def beside_hole(params: SimulationParams, index: int, moved: npt.NDArray[np.floa
     """
     size = min(params.shape)
     at = aim(params, index) + moved
-    carbon = _edge(params.shape, stream(params.seed, Purpose.CARBON), size, size / 64, at)
+    carbon = _edge(params.shape, stream(params.seed, Effect.CARBON), size, size / 64, at)
     return 1 - np.float32(params.edge) * carbon
 
 

@@ -13,7 +13,7 @@ import numpy as np
 State = TypeVar("State")
 
 
-class Purpose(IntEnum):
+class Effect(IntEnum):
     """Effects for which random numbers are drawn; the integers never change, so a seed keeps its meaning."""
 
     DOSE = 1
@@ -51,7 +51,7 @@ def stream(seed: int, purpose: IntEnum, index: int = 0, part: int = 0) -> np.ran
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
-class Replay(Generic[State]):
+class EvolvingState(Generic[State]):
     """A state that evolves from stack to stack, such as hot pixels, and that can be computed for any stack.
 
     Parameters

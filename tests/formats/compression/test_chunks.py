@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mrcz_dask.formats.compression.chunks import CHUNK_HEADER, ChunkHeader, decompress_into, walk
 from mrcz_dask.formats.compression.codecs import Codec
-from mrcz_dask.formats.source import Source
+from mrcz_dask.formats.source import ByteSource
 from mrcz_dask.values.errors import DamagedError, TruncatedError
 
 FRAME = np.random.default_rng(0).poisson(1, (40, 50)).astype(np.uint16)
@@ -68,15 +68,15 @@ def test_walking_reads_headers_alone() -> None:
     file = b"head" + CHUNKS[2] + CHUNKS[5] + CHUNKS[2] + b"tail"
     first, second = len(CHUNKS[2]), len(CHUNKS[5])
     expected = ((4, first), (4 + first, second), (4 + first + second, first))
-    assert walk(Source(file), 4, 3, FRAME.nbytes) == expected
+    assert walk(ByteSource(file), 4, 3, FRAME.nbytes) == expected
 
 
 def test_walking_says_how_many_frames_are_whole() -> None:
     file = CHUNKS[2] * 3
     for cut in (1, len(CHUNKS[2]) - 20, len(CHUNKS[2]) - 1):
         with pytest.raises(TruncatedError, match="hold 2 whole frames of 3"):
-            walk(Source(file[:-cut]), 0, 3, FRAME.nbytes)
+            walk(ByteSource(file[:-cut]), 0, 3, FRAME.nbytes)
     with pytest.raises(DamagedError, match="frame 3 at byte"):
-        walk(Source(file + bytes(99)), 0, 4, FRAME.nbytes)
+        walk(ByteSource(file + bytes(99)), 0, 4, FRAME.nbytes)
     with pytest.raises(DamagedError, match="frame 0 at byte 0: the chunk holds 4000 bytes, a frame has 10"):
-        walk(Source(file), 0, 3, 10)
+        walk(ByteSource(file), 0, 3, 10)

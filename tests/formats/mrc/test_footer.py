@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.formats.digest import checksum
 from mrcz_dask.formats.mrc.footer import MAGIC, TRAILER_SIZE, encode, find, unpack
-from mrcz_dask.formats.source import Source
+from mrcz_dask.formats.source import ByteSource
 from mrcz_dask.values.errors import FooterError
 
 FRAMES = b"frames" * 10
@@ -40,7 +40,7 @@ def sealed(stored: bytes, *fields: int) -> bytes:
 @given(st.dictionaries(st.text(), values), st.sampled_from(["msgpack", "json"]))
 @settings(deadline=None)
 def test_there_and_back(payload: dict[str, Any], encoding: str) -> None:
-    found = find(Source(file_with(payload, encoding=encoding)))
+    found = find(ByteSource(file_with(payload, encoding=encoding)))
     assert found is not None and found.payload == payload
     assert (found.version, found.offset) == (1, len(FRAMES))
 
@@ -63,13 +63,13 @@ def test_large_payloads_are_compressed() -> None:
     payload = {"steps": [{"name": "koma", "at": i % 7} for i in range(5000)]}
     data = file_with(payload)
     assert len(data) < 5000
-    found = find(Source(data))
+    found = find(ByteSource(data))
     assert found is not None and found.payload == payload
 
 
 @pytest.mark.parametrize("data", [b"", b"short", bytes(500), FRAMES * 10])
 def test_files_without_any(data: bytes) -> None:
-    assert find(Source(data)) is None
+    assert find(ByteSource(data)) is None
 
 
 def test_every_flipped_bit_is_an_error() -> None:
@@ -78,18 +78,18 @@ def test_every_flipped_bit_is_an_error() -> None:
         broken = bytearray(data)
         broken[at // 8] ^= 1 << at % 8
         with pytest.raises(FooterError, match="broken footer"):
-            find(Source(bytes(broken)))
+            find(ByteSource(bytes(broken)))
 
 
 def test_a_newer_version_is_read_and_reported() -> None:
-    found = find(Source(file_with(PAYLOAD, version=7)))
+    found = find(ByteSource(file_with(PAYLOAD, version=7)))
     assert found is not None and found.version == 7 and found.payload == PAYLOAD
 
 
 @pytest.mark.parametrize(("encoding", "compression"), [(2, 0), (0, 2)])
 def test_a_way_of_packing_that_is_not_known_is_said(encoding: int, compression: int) -> None:
     with pytest.raises(FooterError, match="newer than this package; update it"):
-        find(Source(sealed(b"\x80", 9, encoding, compression, 1)))
+        find(ByteSource(sealed(b"\x80", 9, encoding, compression, 1)))
 
 
 def test_a_small_payload_cannot_ask_for_gigabytes() -> None:
@@ -97,12 +97,12 @@ def test_a_small_payload_cannot_ask_for_gigabytes() -> None:
     bomb = Codec(filter="none").compress(zeros)
     tracemalloc.start()
     with pytest.raises(FooterError, match="at most"):
-        find(Source(sealed(bomb, 1, 0, 1, zeros.size)))
+        find(ByteSource(sealed(bomb, 1, 0, 1, zeros.size)))
     with pytest.raises(FooterError, match="at most"):
-        find(Source(sealed(b"x" * 1024, 1, 0, 1, 4 << 30)))
+        find(ByteSource(sealed(b"x" * 1024, 1, 0, 1, 4 << 30)))
     deep = (b"\xdd" + struct.pack(">I", 1 << 20)) * 400
     with pytest.raises(FooterError, match="expected a MessagePack map"):
-        find(Source(sealed(deep, 1, 0, 0, len(deep))))
+        find(ByteSource(sealed(deep, 1, 0, 0, len(deep))))
     assert tracemalloc.get_traced_memory()[1] < 8 << 20
     tracemalloc.stop()
 
@@ -110,11 +110,11 @@ def test_a_small_payload_cannot_ask_for_gigabytes() -> None:
 def test_sizes_that_disagree() -> None:
     chunk = Codec(filter="none").compress(np.frombuffer(b"\x80" * 99, np.uint8))
     with pytest.raises(FooterError, match="decodes to 99 bytes, the trailer says 98"):
-        find(Source(sealed(chunk, 1, 0, 1, 98)))
+        find(ByteSource(sealed(chunk, 1, 0, 1, 98)))
     with pytest.raises(FooterError, match="has 1 bytes, the trailer says 2"):
-        find(Source(sealed(b"\x80", 1, 0, 0, 2)))
+        find(ByteSource(sealed(b"\x80", 1, 0, 0, 2)))
     with pytest.raises(FooterError, match="no blosc chunk"):
-        find(Source(sealed(bytes(32), 1, 0, 1, 99)))
+        find(ByteSource(sealed(bytes(32), 1, 0, 1, 99)))
 
 
 @given(st.binary(max_size=300), st.sampled_from([0, 1]), st.sampled_from([0, 1]), st.integers(0, 2**64 - 1))
@@ -124,7 +124,7 @@ def test_random_payloads_under_a_good_seal(
 ) -> None:
     for size in (decoded, len(stored)):
         try:
-            found = find(Source(sealed(stored, 1, encoding, compression, size)))
+            found = find(ByteSource(sealed(stored, 1, encoding, compression, size)))
         except FooterError:
             continue
         assert found is not None and isinstance(found.payload, dict)
@@ -134,8 +134,8 @@ def test_random_payloads_under_a_good_seal(
 @settings(max_examples=300, deadline=None)
 def test_random_bytes_behind_the_frames(noise: bytes) -> None:
     with contextlib.suppress(FooterError):
-        find(Source(FRAMES + MAGIC + noise))
-        find(Source(FRAMES + noise))
+        find(ByteSource(FRAMES + MAGIC + noise))
+        find(ByteSource(FRAMES + noise))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mrcz_dask.live.correction.learning import Learner, SummedStack
+from mrcz_dask.live.correction.learning import Learner, LiveSum
 from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.outliers.mask import outlier_mask
 from mrcz_dask.numerics.sums import StackSum
@@ -17,11 +17,11 @@ SHAPE = (96, 80)
 HOT = (slice(None, None, 31), slice(None, None, 29))
 
 
-def summed(name: str, seed: int, frames: int = 20, hot: float = 0.0) -> SummedStack:
+def summed(name: str, seed: int, frames: int = 20, hot: float = 0.0) -> LiveSum:
     image = 3 * (1 + 0.1 * np.random.default_rng(0).standard_normal(SHAPE))
     image[HOT] += hot
     values = np.random.default_rng((1, seed)).poisson(frames * image).astype(np.int16)
-    return SummedStack(name, StackSum(values, 0, frames))
+    return LiveSum(name, StackSum(values, 0, frames))
 
 
 def learner(**koma: Any) -> Learner:
@@ -56,7 +56,7 @@ def test_a_look_changes_nothing_of_what_is_learned() -> None:
 
 def test_a_stack_of_nothing_is_not_learned_from() -> None:
     one = learner()
-    empty = SummedStack("blank", StackSum(np.zeros(SHAPE, np.int16), 0, 5))
+    empty = LiveSum("blank", StackSum(np.zeros(SHAPE, np.int16), 0, 5))
     assert one.learn(empty).correction is None
     known = one.learn(summed("s0", 0))
     after = one.learn(empty)
@@ -67,7 +67,7 @@ def test_a_stack_of_nothing_is_not_learned_from() -> None:
 def test_a_stack_without_finite_pixels_is_an_error() -> None:
     nothing = StackSum(np.zeros(SHAPE, np.int64), 5, 3, np.ones(SHAPE, bool))
     with pytest.raises(OutlierError):
-        Learner(SHAPE, Settings(), None, 5).learn(SummedStack("s", nothing))
+        Learner(SHAPE, Settings(), None, 5).learn(LiveSum("s", nothing))
 
 
 def test_defects_of_the_gain_are_filled_from_the_beginning() -> None:

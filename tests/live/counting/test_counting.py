@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import mrcz_dask
 from mrcz_dask.counting import Calibration, FractionParams, open_events
-from mrcz_dask.counting.counter import Method
+from mrcz_dask.counting.counter import CountingMethod
 from mrcz_dask.counting.packing import unpack
 from mrcz_dask.counting.tasks import estimate_memory
 from mrcz_dask.engine.client import DaskClient, SerialClient
@@ -236,7 +236,7 @@ def compressed(compressor: FrameCompressor, frames: NDArray[Any]) -> tuple[bytes
 @pytest.mark.parametrize("codec", LADDER)
 def test_no_codec_changes_the_electrons(codec: str, frames: NDArray[Any], calibration: Path) -> None:
     found = Calibration.load(calibration)
-    method = Method(str(calibration), found.digest)
+    method = CountingMethod(str(calibration), found.digest)
     compressor = FrameCompressor(found, threads=1)
     compressor._step = LADDER.index(codec)
     batch = count_sent(SentTask(0, "<u2", method, False), *compressed(compressor, frames[:4]))

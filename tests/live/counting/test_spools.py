@@ -7,32 +7,32 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrcz_dask.counting.counter import Batch, Method
+from mrcz_dask.counting.counter import Batch, CountingMethod
 from mrcz_dask.counting.packing import pack, quantized
 from mrcz_dask.counting.spool import append_batch
 from mrcz_dask.formats.spool import Spool
-from mrcz_dask.live.counting.stacks import OpenStack, resume_stacks, spool_header
+from mrcz_dask.live.counting.stacks import CountingStack, resume_stacks, spool_header
 from mrcz_dask.live.record.spool import StreamInfo
 
-ABOUT, METHOD = StreamInfo("cam", "shot", "<u2", (8, 8), None), Method("", "digest")
+ABOUT, METHOD = StreamInfo("cam", "shot", "<u2", (8, 8), None), CountingMethod("", "digest")
 
 
-def begin(folder: Path, first: int = 0) -> OpenStack:
+def begin(folder: Path, first: int = 0) -> CountingStack:
     """A stack of which no frame is counted."""
     header = spool_header(ABOUT, first, METHOD, None)
-    return OpenStack(
+    return CountingStack(
         ABOUT, first, Spool.create(folder / f".cam_{first:010d}.counting", header, durable=False)
     )
 
 
-def add(stack: OpenStack, first: int, count: int = 4, **more: Any) -> None:
+def add(stack: CountingStack, first: int, count: int = 4, **more: Any) -> None:
     """Append the electrons of some frames."""
     events = quantized([(np.ones(1), np.ones(1), np.ones(1))] * count, (8, 8), 1.0)
     numbers = list(range(stack.first + first, stack.first + first + count))
     append_batch(stack.spool, Batch(first, pack(events), bytes(16 * count)), numbers=numbers, **more)
 
 
-def damage(stack: OpenStack, batches: Sequence[int]) -> bytes:
+def damage(stack: CountingStack, batches: Sequence[int]) -> bytes:
     """Turn a bit in some batches, named by the places of their first frames; return the file."""
     damaged = bytearray(stack.spool.path.read_bytes())
     for record in stack.spool.records:

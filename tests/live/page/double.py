@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from mrcz_dask.live.frames import Roi
 from mrcz_dask.live.page.page import LivePage
-from mrcz_dask.live.processors.declare import Image, Output, Parameter, Profile, Range, Scalar, Spec, Value
+from mrcz_dask.live.processors.declare import (
+    Image,
+    Parameter,
+    ProcessorOutput,
+    Profile,
+    Range,
+    Scalar,
+    Spec,
+    Value,
+)
 from mrcz_dask.live.view import PanelState, Result, SourceState
 
 SCALAR, PROFILE, IMAGE = (
@@ -33,7 +42,9 @@ PARAMETERS = (
 )
 
 
-def spec(name: str, *outputs: Output, parameters: tuple[Parameter, ...] = (), title: str = "") -> Spec:
+def spec(
+    name: str, *outputs: ProcessorOutput, parameters: tuple[Parameter, ...] = (), title: str = ""
+) -> Spec:
     return Spec(name, title or f"The {name} of each frame", outputs, parameters)
 
 

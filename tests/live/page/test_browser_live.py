@@ -15,7 +15,7 @@ from mrcz_dask.live.page.page import served_live
 from mrcz_dask.live.processors.host import Script
 from mrcz_dask.live.processors.pool import Pool, open_pool
 from mrcz_dask.live.processors.results import ResultStore
-from mrcz_dask.live.session import LiveParams, Session
+from mrcz_dask.live.session import LiveParams, LiveSession
 from mrcz_dask.values.messages import silent
 from tests.live.page.browsers import open_browser
 
@@ -76,10 +76,10 @@ def tab(opened: Callable[[Path], AbstractContextManager[Any]], tmp_path: Path) -
 
 
 @contextmanager
-def watched(workers: Pool, scripts: list[Script], folder: Path) -> Iterator[tuple[Session, str]]:
+def watched(workers: Pool, scripts: list[Script], folder: Path) -> Iterator[tuple[LiveSession, str]]:
     """Give a session that runs, and the address of its page."""
     store = ResultStore(folder / "live.zarr")
-    session = Session(Steps(), scripts, workers, silent, LiveParams(), store=store)
+    session = LiveSession(Steps(), scripts, workers, silent, LiveParams(), store=store)
     session.start()
     try:
         with served_live(session, store=store.path) as address:
@@ -124,7 +124,7 @@ def _values_and_failures_are_shown(tab: Any) -> None:
     tab.until_it_is("Bokeh.documents[0].get_model_by_name('source.image').data.image.length", 1)
 
 
-def _a_drawn_region_changes_values(tab: Any, session: Session) -> None:
+def _a_drawn_region_changes_values(tab: Any, session: LiveSession) -> None:
     tab.until_it_is(f"Math.round(Bokeh.index.find_one({PLOT}).frame.x_range.end) >= {SHAPE[1]}", True)
     tab.drag(tab.place("source.plot", 100, 20), tab.place("source.plot", 140, 90), shift=True)
     said = tab.until(lambda said: said["mean.mean"] == "3")

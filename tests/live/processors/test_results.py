@@ -15,7 +15,7 @@ from mrcz_dask.live.frames import Roi
 from mrcz_dask.live.page.exports import StoredResults, write_csv
 from mrcz_dask.live.processors.checking import MARK, results_problems
 from mrcz_dask.live.processors.declare import Image, Profile, Scalar, Spec
-from mrcz_dask.live.processors.results import ResultStore, Setting
+from mrcz_dask.live.processors.results import ProcessorSettings, ResultStore
 from mrcz_dask.live.view import Result
 from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError, OutputExistsError
 
@@ -102,7 +102,7 @@ def test_damaged_metadata_are_an_error_that_names_the_folder(tmp_path: Path, fil
     store = ResultStore(tmp_path / "s")
     series = store.series("p", "p.py")
     series.append(_result(0))
-    series.add_setting(Setting(0, None, {}))
+    series.add_setting(ProcessorSettings(0, None, {}))
     series.close()
     (store.path / file).write_text(content)
     with pytest.raises(DamagedError, match=r"s.*: expected .*another --store"):
@@ -138,8 +138,8 @@ def test_what_replaces_appears_when_it_is_whole(tmp_path: Path) -> None:
 def test_settings_come_back(tmp_path: Path) -> None:
     store = ResultStore(tmp_path / "s")
     said = [
-        Setting(0, None, {"sigma": 2.0}, "abc"),
-        Setting(7, Roi(1, 2, 3, 4), {"sigma": 3.0, "kind": "a"}, "def", reset=True),
+        ProcessorSettings(0, None, {"sigma": 2.0}, "abc"),
+        ProcessorSettings(7, Roi(1, 2, 3, 4), {"sigma": 3.0, "kind": "a"}, "def", reset=True),
     ]
     series = store.series("p", "p.py")
     for one in said:
@@ -164,7 +164,7 @@ def _written(folder: Path) -> ResultStore:
     series.declare(SPEC)
     for k in range(3):
         series.append(_result(k))
-    series.add_setting(Setting(0, Roi(0, 4, 0, 4), {"sigma": 2.0}))
+    series.add_setting(ProcessorSettings(0, Roi(0, 4, 0, 4), {"sigma": 2.0}))
     series.close()
     return store
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.transport.listen import Listen, endpoint
 from mrcz_dask.live.transport.sender import FrameSender
-from mrcz_dask.live.transport.wire import Announced, Hello
+from mrcz_dask.live.transport.wire import FrameHeader, Hello
 from mrcz_dask.values.errors import DtypeError, FormatError, ParameterError, SessionError
 from mrcz_dask.values.messages import Message, Warned
 from tests.live.transport.streaming import Raw, Receiver, pixels, raw
@@ -199,7 +199,7 @@ def test_any_bytes_are_answered(parts: list[bytes]) -> None:
 def test_a_frame_is_believed_or_refused(changed: dict[str, Any], payload: bytes) -> None:
     said = header(0, payload) | changed
     try:
-        made = Announced.parse(json.dumps(said).encode(), "camera", 1 << 20)
+        made = FrameHeader.parse(json.dumps(said).encode(), "camera", 1 << 20)
         assert made.pixels(payload).shape == made.shape
     except (FormatError, DtypeError) as error:
         assert str(error)

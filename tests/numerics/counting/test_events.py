@@ -9,7 +9,7 @@ from benchmarks.truth import false_rate, match, score_electrons, significance_fo
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.events import (
     EventFinder,
-    Events,
+    FrameEvents,
 )
 from mrcz_dask.numerics.counting.params import CountingParams, RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack, add_clouds
@@ -42,7 +42,7 @@ def scene(y, x, charge, seed=None):
     return (out + noise + 100).astype(np.float32)
 
 
-def places(events: Events):
+def places(events: FrameEvents):
     return np.c_[events.y, events.x]
 
 

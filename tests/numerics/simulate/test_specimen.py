@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import fourier_shift
 
 from mrcz_dask.numerics.simulate import named, specimen
-from mrcz_dask.numerics.simulate.streams import Purpose, stream
+from mrcz_dask.numerics.simulate.streams import Effect, stream
 
 PARAMS = named("standard", shape=(128, 160), frames=40, carbon=(1,), ice=(2,), stacks=4)
 
@@ -23,14 +23,14 @@ def test_drift_is_fast_at_first() -> None:
 
 
 def test_a_shift_agrees_with_fourier() -> None:
-    image = specimen.particles((128, 160), stream(1, Purpose.SPECIMEN))
+    image = specimen.particles((128, 160), stream(1, Effect.SPECIMEN))
     for dy, dx in ((0.3, -2.6), (5.0, 1.0), (-7.45, 40.2)):
         exact = np.fft.ifft2(fourier_shift(np.fft.fft2(image), (dy, dx))).real
         assert np.abs(specimen.shifted(image, dy, dx) - exact).max() < 0.02
 
 
 def test_a_whole_shift_is_a_roll() -> None:
-    image = specimen.particles((64, 48), stream(1, Purpose.SPECIMEN))
+    image = specimen.particles((64, 48), stream(1, Effect.SPECIMEN))
     assert np.array_equal(specimen.shifted(image, 3, -2), np.roll(image, (3, -2), (0, 1)))
 
 
