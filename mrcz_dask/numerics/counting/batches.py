@@ -18,7 +18,7 @@ from mrcz_dask.numerics.counting.fitting import (
     Clouds,
     Electrons,
     Flags,
-    FrameArrays,
+    Frame,
     Limits,
     Numbers,
     Places,
@@ -121,7 +121,7 @@ def mark_pair(near: Flags, k: int, j: int) -> None:
 
 @compiled
 def sweep_batches(
-    frame: FrameArrays, clouds: Clouds, limits: Limits, electrons: Electrons, some: Numbers, work: Image
+    frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, some: Numbers, work: Image
 ) -> None:
     """Fit electrons again, each to the frame without all the others, in raster order."""
     if some.size == 0:
@@ -134,7 +134,7 @@ def sweep_batches(
 
 
 @compiled
-def likely(frame: FrameArrays, clouds: Clouds, limits: Limits, at: Places, n: int, work: Image) -> int:
+def likely(frame: Frame, clouds: Clouds, limits: Limits, at: Places, n: int, work: Image) -> int:
     """Keep the seeds that are significant enough to be electrons, at the front of the list; return how many.
 
     Subtracting others only lowers the significance of a seed, so none that is an electron then is left out.
@@ -153,9 +153,7 @@ def likely(frame: FrameArrays, clouds: Clouds, limits: Limits, at: Places, n: in
 
 
 @compiled
-def fit_one(
-    frame: FrameArrays, clouds: Clouds, limits: Limits, row: int, column: int, own: Floats, k: int
-) -> bool:
+def fit_one(frame: Frame, clouds: Clouds, limits: Limits, row: int, column: int, own: Floats, k: int) -> bool:
     """Fit an electron to the frame and, if it is significant, subtract its charge; return whether it was."""
     if start(patch(frame.z, row, column), own, k, clouds.table) < limits.least - HEADSTART:
         return False
@@ -168,7 +166,7 @@ def fit_one(
 
 @compiled
 def fit_first(
-    frame: FrameArrays,
+    frame: Frame,
     clouds: Clouds,
     limits: Limits,
     at: Places,
@@ -210,7 +208,7 @@ def fit_first(
 
 @compiled
 def fit_again(
-    frame: FrameArrays, clouds: Clouds, limits: Limits, electrons: Electrons, some: Numbers, work: Image
+    frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, some: Numbers, work: Image
 ) -> None:
     """Fit a batch of electrons far from each other once more, each to the frame without all the others."""
     at, own, near = electrons
@@ -285,7 +283,7 @@ def _largest(z: Image, row: int, column: int) -> Single:
 
 @compiled
 def search(
-    frame: FrameArrays,
+    frame: Frame,
     clouds: Clouds,
     limits: Limits,
     at: Places,

@@ -27,7 +27,7 @@ from mrcz_dask.numerics.counting.fitting import (
     Clouds,
     Electrons,
     Flags,
-    FrameArrays,
+    Frame,
     Limits,
     Numbers,
     U,
@@ -87,7 +87,7 @@ class EventFinder:
         self.detector, self.params, self.places = detector, params or CountingParams(), places
         ny, nx = detector.shape
         z = np.empty((ny + 2 * MARGIN, nx + 2 * MARGIN), np.float32)
-        self._frame = FrameArrays(z, detector.response, detector.even, detector.plain)
+        self._frame = Frame(z, detector.response, detector.even, detector.plain)
         sharing, sigma = self.params.sharing, self.params.sigma
         self._clouds = Clouds(response_table(sharing), share_polynomials(sharing))
         self._limits = Limits(np.float32(NORM * max(sigma - SLACK, 1.5)), sigma, self.params.xray_limit)
@@ -235,7 +235,7 @@ def _take(z: Image, y: int, x: int, most: float, stack: NDArray[np.int64], out: 
 
 
 @compiled
-def deblend(frame: FrameArrays, clouds: Clouds, limits: Limits, electrons: Electrons, n: int) -> int:
+def deblend(frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, n: int) -> int:
     """Fit a frame's overlapping electrons, each without the others, until they settle; find hidden ones.
 
     Returns

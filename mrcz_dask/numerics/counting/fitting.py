@@ -45,7 +45,7 @@ CHARGE, U, V, SIGNIFICANCE = 0, 1, 2, 3
 FIELDS = 4
 
 
-class FrameArrays(NamedTuple):
+class Frame(NamedTuple):
     """Arrays of one frame for counting: its pixels in read noises, and the response of each pixel.
 
     Attributes
@@ -168,9 +168,7 @@ def node_of(place: float) -> int:
 
 
 @compiled
-def add_cloud(
-    frame: FrameArrays, row: int, column: int, own: Floats, k: int, sign: float, table: Floats
-) -> None:
+def add_cloud(frame: Frame, row: int, column: int, own: Floats, k: int, sign: float, table: Floats) -> None:
     """Add an electron's charge to 5 x 5 pixels of the frame, or subtract it with sign -1."""
     down, across, charge = node_of(own[k, U]), node_of(own[k, V]), sign * own[k, CHARGE]
     for j in range(2 * REACH + 1):
@@ -220,7 +218,7 @@ def _dots(pixels: Patch, node: int, first: int, table: Floats) -> Column:
 
 
 @compiled
-def fit(frame: FrameArrays, row: int, column: int, own: Floats, k: int, steps: int, table: Floats) -> None:
+def fit(frame: Frame, row: int, column: int, own: Floats, k: int, steps: int, table: Floats) -> None:
     """Refine an electron's position and charge by Gauss-Newton steps; store them with its significance."""
     if frame.even[row, column]:
         _fit_even(patch(frame.z, row, column), own, k, steps, table)

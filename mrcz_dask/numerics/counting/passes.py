@@ -34,7 +34,7 @@ from mrcz_dask.numerics.counting.fitting import (
     Clouds,
     Electrons,
     Flags,
-    FrameArrays,
+    Frame,
     Limits,
     Numbers,
     Places,
@@ -243,7 +243,7 @@ def fit_frame(
     raw: NDArray[Any],
     inverse: Image,
     offset: Image,
-    frame: FrameArrays,
+    frame: Frame,
     clouds: Clouds,
     limits: Limits,
     first_at: Places,
@@ -376,7 +376,7 @@ def _join(
 
 @compiled
 def _fit_band(
-    frame: FrameArrays,
+    frame: Frame,
     clouds: Clouds,
     limits: Limits,
     at: Places,

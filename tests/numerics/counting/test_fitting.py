@@ -15,7 +15,7 @@ from mrcz_dask.numerics.counting.fitting import (
     SLOPE,
     STEPS,
     TAPS,
-    FrameArrays,
+    Frame,
     U,
     V,
     add_cloud,
@@ -40,7 +40,7 @@ def fitted(z, response, even, steps=6):
     own = np.zeros((1, FIELDS))
     start(patch(z, 4, 4), own, 0, TABLE)
     flags = np.full((SIDE, SIDE), even)
-    fit(FrameArrays(z, response, flags, flags), 4, 4, own, 0, steps, TABLE)
+    fit(Frame(z, response, flags, flags), 4, 4, own, 0, steps, TABLE)
     return own[0]
 
 
@@ -93,7 +93,7 @@ def test_a_cloud_that_is_taken_off_leaves_nothing():
     own = np.zeros((1, FIELDS))
     own[0, :3] = 40.0, 0.25, -0.5
     even = np.ones((SIDE, SIDE), bool)
-    frame = FrameArrays(z, np.pad(np.ones((SIDE, SIDE), np.float32), MARGIN), even, even)
+    frame = Frame(z, np.pad(np.ones((SIDE, SIDE), np.float32), MARGIN), even, even)
     add_cloud(frame, 4, 4, own, 0, -1.0, TABLE)
     assert np.abs(z).max() < 0.02
 

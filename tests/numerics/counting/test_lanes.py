@@ -15,7 +15,7 @@ from mrcz_dask.numerics.counting.fitting import (
     SLOPE,
     TAPS,
     TERMS,
-    FrameArrays,
+    Frame,
     U,
     V,
     fit,
@@ -40,7 +40,7 @@ def both(z):
     fields = work.reshape(-1, BATCH)[:, 0]
     own, even = np.zeros((1, FIELDS)), np.ones((SIDE, SIDE), bool)
     best = start(patch(z, 4, 4), own, 0, table)
-    fit(FrameArrays(z, np.ones_like(z), even, even), 4, 4, own, 0, 2, table)
+    fit(Frame(z, np.ones_like(z), even, even), 4, 4, own, 0, 2, table)
     return fields[START], fields[OWN_U : OWN_U + 4], best, own[0, [U, V, CHARGE, SIGNIFICANCE]]
 
 
