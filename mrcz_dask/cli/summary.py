@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mrcz_dask.engine.clusters import ClientOptions
 
 LEGEND = (
-    "R x 1000: how much the frames of a stack have in common (lower is better): raw, as recorded (after your "
-    "gain) | filter, hot pixels filled | koma, pattern removed. Ignore sample unless you compare with the "
+    "R x 1000: how much the frames of a stack have in common (lower is better). raw: as recorded (after your "
+    "gain) | filter: hot pixels filled | koma: pattern removed. Ignore sample unless you compare with the "
     "paper."
 )
 STORE_USE = {"recompressed": "is needed to correct the outputs", "references": "holds the outlier tables"}
@@ -130,8 +130,8 @@ def show_times(report: TimingReport) -> None:
     helpers = sum(total.helpers for total in report.totals.values())
     if helpers:
         say(
-            f"{helpers:.2f} s of it are of threads that helped a task beside its own: the phases add up to "
-            "more than the time of the slots"
+            f"{helpers:.2f} s of it come from threads that helped a task; so the phases add up to more than "
+            "the time of the slots"
         )
     if report.ratio is None:
         say("no stack was read: there is no codec floor to compare with")

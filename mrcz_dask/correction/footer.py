@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
-from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, output_name
+from mrcz_dask.correction.tasks import CorrectionTask, output_name
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import files_in, whole_digest
 from mrcz_dask.formats.places import measure
@@ -271,7 +271,7 @@ def stack_result(
         key=task.key,
         provisional=task.provisional,
         kept=kept,
-        files=task.output_files(),
+        files=files_in((task.output, *task.belongings), Path(task.folder)),
         evidence=evidence,
     )
 
@@ -320,16 +320,13 @@ def _reason(task: CorrectionTask, last: Mapping[str, Any]) -> str:
     if koma["results"].get("provisional") and not task.provisional:
         return "provisional until now"
     for window, members in zip(koma["inputs"], (task.short, task.long), strict=True):
-        if change := _window_change(window, members):
-            return change
+        before = dict(zip(window["names"], window["digests"], strict=True))
+        now = {one.name: one.digest for one in members}
+        if changed := [name for name in now if name in before and before[name] != now[name]]:
+            return f"neighbor changed: {some(changed)}"
+        joined, left = [n for n in now if n not in before], [n for n in before if n not in now]
+        if parts := [
+            f"{some(names)} {what}" for names, what in ((joined, "joined"), (left, "left")) if names
+        ]:
+            return f"neighbors changed: {', '.join(parts)}"
     return "its time, its pixel size or the verdict on its contrast changed"
-
-
-def _window_change(window: Mapping[str, Any], members: Sequence[MemberRef]) -> str | None:
-    before = dict(zip(window["names"], window["digests"], strict=True))
-    now = {one.name: one.digest for one in members}
-    if changed := [name for name in now if name in before and before[name] != now[name]]:
-        return f"neighbor changed: {some(changed)}"
-    joined, left = [n for n in now if n not in before], [n for n in before if n not in now]
-    parts = [f"{some(names)} {what}" for names, what in ((joined, "joined"), (left, "left")) if names]
-    return f"neighbors changed: {', '.join(parts)}" if parts else None

@@ -11,7 +11,6 @@ from typing import Any
 import xxhash
 
 from mrcz_dask.engine.loop import CopiesError
-from mrcz_dask.formats.digest import files_in
 from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.writers import OUTPUT_SUFFIXES
@@ -206,10 +205,6 @@ class CorrectionTask:
                 store / "outliers" / key_of(stem),
             ]
         return paths
-
-    def output_files(self) -> tuple[tuple[str, str], ...]:
-        """Return path in the output folder and SHA-256 of each file of the output, for the log."""
-        return files_in((self.output, *self.belongings), Path(self.folder))
 
 
 def digest_of(values: Any) -> str:

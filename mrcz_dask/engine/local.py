@@ -156,10 +156,8 @@ def quiet_ends() -> WorkerPlugin:
         def setup(self, worker: object) -> None:
             """Ignore SIGINT from now on, and filter the log."""
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            logging.getLogger("distributed.worker").addFilter(_is_no_heartbeat)
+            logging.getLogger("distributed.worker").addFilter(
+                lambda record: "during heartbeat" not in record.getMessage()
+            )
 
     return QuietEnds()
-
-
-def _is_no_heartbeat(record: logging.LogRecord) -> bool:
-    return "during heartbeat" not in record.getMessage()

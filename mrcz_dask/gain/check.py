@@ -271,11 +271,20 @@ def program_flags(
     warp = warp_flags(other)
     words = {"--gain_flip_x": warp.flip_x, "--gain_flip_y": warp.flip_y, "--gain_transpose": warp.transpose}
     inverse = " -InvGain 1" if sense == "divide" else ""
+    divides = eer and not named_gain
+    notes = (
+        (divides, "RELION divides EER frames by a gain that is not called .gain, and multiplies all others"),
+        (
+            (sense == "divide") != divides,
+            "RELION applies this gain the wrong way: write a turned multiplier (--output) and give it that",
+        ),
+        (sense == "divide", "Warp multiplies: write a turned multiplier (--output) and give it that"),
+    )
     return ProgramFlags(
         f"--gain_rot {relion.turns} --gain_flip {int(relion.flip)}",
         f"-RotGain {other.turns} -FlipGain {int(other.flip)}{inverse}",
         " ".join(word for word, needed in words.items() if needed) or "(none)",
-        tuple(_notes(sense, eer and not named_gain)),
+        tuple(note for holds, note in notes if holds),
     )
 
 
@@ -284,12 +293,3 @@ def option_lines(flags: ProgramFlags) -> Iterator[str]:
     for name in ("relion", "motioncor", "warp"):
         yield f"{name:<10} {getattr(flags, name)}"
     yield from (f"note: {note}" for note in flags.notes)
-
-
-def _notes(sense: Sense, relion_divides: bool) -> Iterator[str]:
-    if relion_divides:
-        yield "RELION divides EER frames by a gain that is not called .gain, and multiplies all others"
-    if (sense == "divide") != relion_divides:
-        yield "RELION applies this gain the wrong way: write a turned multiplier (--output) and give it that"
-    if sense == "divide":
-        yield "Warp multiplies: write a turned multiplier (--output) and give it that"

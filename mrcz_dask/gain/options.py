@@ -88,8 +88,8 @@ def parse_gamma(text: str | None) -> GammaRule:
     if len(numbers) in (4, 6):
         return GammaRule(GammaCurve(*numbers))
     raise ParameterError(
-        f"--gain-gamma is {text!r}; expected auto, a number from 0 to 10, or a1,b1,a2,a3 and, if it is not "
-        "0.25,9, the range of dose rates that they are of: a1,b1,a2,a3,low,high"
+        f"--gain-gamma is {text!r}; expected auto, a number from 0 to 10, a1,b1,a2,a3 (for dose "
+        "rates from 0.25 to 9), or a1,b1,a2,a3,low,high"
     )
 
 

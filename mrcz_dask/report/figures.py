@@ -216,9 +216,9 @@ def specimen(data: SessionData) -> FigureData | None:
     return FigureData(
         "specimen",
         "What neighbors share and no detector shows: it was not taken off",
-        "Smooth structure in the mean of the stacks, in per cent of their mean: the edge of a hole that lies "
-        "in the same corner, or an illumination that is always uneven. It stays in the frames. Columns, rows "
-        "and pixels were taken off. If this is the detector's, run again with --trust-reference.",
+        "Smooth structure in the mean of the stacks, in per cent of their mean. It may be the edge of a hole "
+        "in the same corner, or uneven illumination. It stays in the frames; columns, rows and pixels were "
+        "taken off. If this is the detector's, run again with --trust-reference.",
         "",
         {
             "row": rows.ravel().tolist(),

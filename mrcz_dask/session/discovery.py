@@ -195,8 +195,8 @@ def _doubts(stacks: Sequence[StackEntry]) -> Iterator[str]:
     modified = [stack.name for stack in stacks if stack.acquired.source == "mtime"]
     if modified:
         yield (
-            f"{len(modified)} of {len(stacks)} stacks have no time that is understood in .mdoc, header or"
-            f" name, so that the time of their last modification was taken: {some(modified)}"
+            f"{len(modified)} of {len(stacks)} stacks have no readable time in .mdoc, header or name; their "
+            f"order is that of their last modification: {some(modified)}"
         )
     yield from _disagreeing(stacks)
     turned = [stack.format for stack in stacks if rows_are_reversed(stack.format)]

@@ -30,7 +30,7 @@ def test_rows_add_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_helping_threads_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = "\n".join(shown(tmp_path, capsys, DECODE, BLOCKED, ENCODE))
-    assert "1.00 s of it are of threads that helped a task" in text
+    assert "1.00 s of it come from threads that helped a task" in text
     assert (
         "codec floor (decode, decode, encode, disk): 3.00 s; all slots together: 4.00 s, 1.33 times" in text
     )

@@ -82,9 +82,8 @@ class MethodGroup(OptionGroup, panel="Method"):
     )
     smooth_limit: float = option(
         SMOOTH_LIMIT,
-        "Smooth structure of a reference above this share of the mean is the specimen's, such as the edge "
-        "of a hole, and is not taken off. Frames without a gain "
-        "may have 4 times the limit.",
+        "Smooth structure of a reference above this share of the mean stays in the frames: it is the "
+        "specimen's, such as the edge of a hole. Frames without a gain may have 4 times the limit.",
     )
     trust_reference: bool = option(
         False,

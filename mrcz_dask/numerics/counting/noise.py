@@ -72,24 +72,6 @@ def zero_peak(values: NDArray[Any], middle: float, scale: float) -> tuple[float,
     return middle, scale
 
 
-def data_statistics(frames: NDArray[Any]) -> tuple[Floats, Floats]:
-    """Estimate dark and read noise of each pixel, (ny, nx) ADU, from frames with electrons (n, ny, nx).
-
-    Parameters
-    ----------
-    frames
-        (n, ny, nx), at least 32; at most some 5 % occupancy, or the zero peak is no longer a peak.
-    """
-    if frames.ndim != 3 or frames.shape[0] < 32:
-        raise ParameterError(f"frames have shape {frames.shape}; expected (n, ny, nx), n at least 32")
-    dark, noise = np.empty(frames.shape[1:]), np.empty(frames.shape[1:])
-    for y in range(0, frames.shape[1], ROWS):
-        dark[y : y + ROWS], noise[y : y + ROWS] = _clipped(frames[:, y : y + ROWS].astype(np.float64))
-    some = frames[:: max(1, frames.shape[0] // 32)]
-    shift, scale = zero_peak((some - dark) / noise, 0.0, 1.0)
-    return dark + shift * noise, noise * scale
-
-
 def _clipped(values: Floats) -> tuple[Floats, Floats]:
     """Return clipped mean and noise over axis 0; the noise is that of the values below the mean."""
     middle = np.median(values, axis=0)
@@ -132,11 +114,19 @@ def estimate_detector(frames: NDArray[Any], params: CountingParams | None = None
     Parameters
     ----------
     frames
-        Raw, at least 32; the offset of a pixel is known to some 1.2 read noises / root n.
+        Raw, at least 32, with electrons in 5 % of the pixels at most, or the zero peak is no longer a peak.
+        The offset of a pixel is known to some 1.2 read noises / root n.
     params
         Charge, width and sharing, with which electrons are found and kept out of the statistics.
     """
-    dark, noise = data_statistics(frames)
+    if frames.ndim != 3 or frames.shape[0] < 32:
+        raise ParameterError(f"frames have shape {frames.shape}; expected (n, ny, nx), n at least 32")
+    dark, noise = np.empty(frames.shape[1:]), np.empty(frames.shape[1:])
+    for y in range(0, frames.shape[1], ROWS):
+        dark[y : y + ROWS], noise[y : y + ROWS] = _clipped(frames[:, y : y + ROWS].astype(np.float64))
+    some = frames[:: max(1, frames.shape[0] // 32)]
+    shift, scale = zero_peak((some - dark) / noise, 0.0, 1.0)
+    dark, noise = dark + shift * noise, noise * scale
     for _ in range(REFINEMENTS):
         dark, noise = _without_electrons(frames, detector_from(dark, noise), params)
     return detector_from(dark, noise)
