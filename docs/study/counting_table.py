@@ -27,14 +27,12 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mrcz_dask.numerics.counting.binning import add_events
-
 from benchmarks.truth import ElectronScore, score_electrons, significance_for
 from mrcz_dask.numerics.counting.coincidence import loss_curve
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.events import EventFinder
 from mrcz_dask.numerics.counting.params import CountingParams, RawParams
-from mrcz_dask.numerics.counting.places import learn_places
+from mrcz_dask.numerics.counting.places import add_events, learn_places
 from mrcz_dask.numerics.counting.simulate import RawStack
 
 OCCUPANCIES = (0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
