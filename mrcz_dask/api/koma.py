@@ -6,7 +6,7 @@ import html
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.api.settings import CONTRAST, PathLike, koma_params
+from mrcz_dask.api.settings import CONTRAST, PathLike
 from mrcz_dask.correction.plan import Plan, plan_over
 from mrcz_dask.correction.run import Outcome
 from mrcz_dask.engine.clusters import ClientOptions
@@ -31,6 +31,7 @@ from mrcz_dask.values.params import (
     Breaks,
     ContrastParams,
     Form,
+    KomaParams,
     Long,
     Method,
     OutlierParams,
@@ -264,11 +265,16 @@ def koma(
     )
     settings = Settings(
         outliers=OutlierParams(rule=rule),
-        koma=replace(
-            koma_params(
-                radius, method, form, breaks, None, long, "none", smooth_limit, trust_reference, always
-            ),
+        koma=KomaParams(
+            radius=radius,
+            method=method,
+            form=form,
+            breaks=breaks,
+            long=long,
             groups=pairs,
+            smooth_limit=smooth_limit,
+            trust_reference=trust_reference,
+            always=always,
         ),
         contrast=ContrastParams(floor=10.0) if contrast is None else contrast,
     )

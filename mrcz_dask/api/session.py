@@ -222,7 +222,16 @@ class Session:
         settings = Settings(
             outliers=OutlierParams(rule=rule),
             koma=koma_params(
-                radius, method, form, breaks, break_after, long, groups, smooth_limit, trust_reference, always
+                groups,
+                break_after,
+                radius=radius,
+                method=method,
+                form=form,
+                breaks=breaks,
+                long=long,
+                smooth_limit=smooth_limit,
+                trust_reference=trust_reference,
+                always=always,
             ),
             contrast=ContrastParams(floor=10.0) if contrast is None else contrast,
             write=write_params(write, format, codec, dtype, step),
@@ -279,10 +288,8 @@ class Session:
         from mrcz_dask.assess.results import AssessParams
 
         out = (Path(output) if output is not None else self.discovery.folder / "koma").absolute()
-        koma = koma_params(
-            radius, "fit", "subtract", "auto", None, "before", groups, SMOOTH_LIMIT, False, False
-        )
-        settings, options = Settings(koma=koma, input=self.inputs), GainOptions(gain=path_text(gain))
+        settings = Settings(koma=koma_params(groups, radius=radius), input=self.inputs)
+        options = GainOptions(gain=path_text(gain))
         plan = plan_with_room(self.discovery, out, settings, options, listen)
         params = AssessParams(tuple(parts), stacks=stacks)
         return run_assessment(plan, params, ClientOptions() if client is None else client, listen)

@@ -10,13 +10,9 @@ from mrcz_dask.formats.source import read_file
 from mrcz_dask.values.checks import parse_seconds
 from mrcz_dask.values.errors import ParameterError, PlaceError
 from mrcz_dask.values.params import (
-    Breaks,
     ContrastParams,
-    Form,
     Groups,
     KomaParams,
-    Long,
-    Method,
     OutputDtype,
     OutputFormat,
     WriteMode,
@@ -28,19 +24,8 @@ CONTRAST = ContrastParams()
 LARGEST_GROUPS = 1 << 26
 
 
-def koma_params(
-    radius: int,
-    method: Method,
-    form: Form,
-    breaks: Breaks,
-    break_after: str | None,
-    long: Long,
-    groups: PathLike,
-    smooth_limit: float,
-    trust_reference: bool,
-    always: bool,
-) -> KomaParams:
-    """Build the parameters of KOMA from options; the pause `break_after` is text such as ``2h``.
+def koma_params(groups: PathLike, break_after: str | None = None, **values: Any) -> KomaParams:
+    """Build `KomaParams` from options: `groups` may name a file, `break_after` is text such as ``2h``.
 
     Raises
     ------
@@ -49,18 +34,7 @@ def koma_params(
     """
     chosen: Groups = "auto" if groups == "auto" else "none" if groups == "none" else read_groups(Path(groups))
     pause = None if break_after is None else parse_seconds(break_after, "--break-after") / 3600
-    return KomaParams(
-        radius=radius,
-        method=method,
-        form=form,
-        breaks=breaks,
-        break_after=pause,
-        long=long,
-        groups=chosen,
-        smooth_limit=smooth_limit,
-        trust_reference=trust_reference,
-        always=always,
-    )
+    return KomaParams(groups=chosen, break_after=pause, **values)
 
 
 def read_groups(path: Path) -> tuple[tuple[str, str], ...]:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from mrcz_dask.correction.outputs import RECIPE_VERSION, REVERSED
 from mrcz_dask.correction.tasks import store_of
+from mrcz_dask.formats.digest import correction_digest
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.gain.applied import GainedFrames, gain_for
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.reference.correction import ReadyCorrection
-from mrcz_dask.session.corrections import correction_digest
 from mrcz_dask.session.shared_readers import frames_array, identity, physical_frame, shared_reader
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.checks import checked

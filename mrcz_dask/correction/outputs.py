@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mrcz_dask.correction.footer import Findings
 from mrcz_dask.correction.tasks import STORE_NAME, CorrectionTask
 from mrcz_dask.formats import provenance
-from mrcz_dask.formats.digest import PixelDigest
+from mrcz_dask.formats.digest import PixelDigest, correction_digest
 from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.writer import StackWriter, write
@@ -41,7 +41,6 @@ from mrcz_dask.numerics.reference.rounding import (
     round_to_half,
     step_that_fits,
 )
-from mrcz_dask.session.corrections import correction_digest
 from mrcz_dask.session.readback import read_back
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import DtypeError, ParameterError

@@ -1,5 +1,5 @@
-"""Digests (xxh3-128) that identify the pixels of a stack, in whatever format it is stored,
-or the bytes of a file.
+"""Digests (xxh3-128) by which the pixels of a stack in any format, the bytes of a file, and a correction are
+recognized.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import xxhash
@@ -17,7 +17,12 @@ from numpy.typing import DTypeLike, NDArray
 from mrcz_dask.formats.source import open_file
 from mrcz_dask.values.errors import ParameterError
 
+if TYPE_CHECKING:
+    from mrcz_dask.numerics.reference.correction import Correction
+
 _BLOCK = 1 << 22
+PIXEL_ARRAYS = ("pattern", "weight", "fill")
+SCALE = "scale"
 
 
 class PixelDigest:
@@ -158,3 +163,18 @@ def problems_below(folder: Path, digests: dict[str, str], but: str) -> list[str]
 def checksum(data: bytes | memoryview) -> int:
     """Return the checksum (xxh3-64) of bytes, as footers record it for each frame."""
     return xxhash.xxh3_64_intdigest(data)
+
+
+def correction_arrays(correction: Correction) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a correction by name, as the store keeps them."""
+    arrays: dict[str, NDArray[Any]] = {name: getattr(correction, name) for name in PIXEL_ARRAYS}
+    return arrays if correction.scale is None else arrays | {SCALE: correction.scale}
+
+
+def correction_digest(correction: Correction) -> str:
+    """Return the xxh3-128 digest of a correction, by which damage and changes are found."""
+    state = xxhash.xxh3_128(f"{correction.form} {correction.step.hex()}".encode())
+    for name, values in correction_arrays(correction).items():
+        state.update(f"{name} {values.shape} {values.dtype.str}".encode())
+        state.update(np.ascontiguousarray(values).data)
+    return state.hexdigest()

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from mrcz_dask.formats.atomic import explain, replace_by_any
-from mrcz_dask.formats.digest import digests_below
+from mrcz_dask.formats.digest import PIXEL_ARRAYS, SCALE, correction_arrays, correction_digest, digests_below
 from mrcz_dask.formats.metadata import (
     SEAL,
     ZARR_FILE,
@@ -43,7 +43,6 @@ from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.outliers.kept_fit import KeptFit
 from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.numerics.reference.window import WindowSum
-from mrcz_dask.session.corrections import PIXEL_ARRAYS, SCALE, correction_arrays, correction_digest
 from mrcz_dask.values.errors import DamagedError, DamagedSumError, FormatError
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.timing import phase

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from zarr.storage import LocalStore
 
+from mrcz_dask.formats.digest import correction_digest
 from mrcz_dask.numerics.outliers.kept_fit import kept_fit
 from mrcz_dask.numerics.outliers.mask import outlier_mask
 from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.session import store as stores
-from mrcz_dask.session.corrections import correction_digest
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import DamagedError, SpaceError
 from mrcz_dask.values.params import OutlierParams

@@ -111,16 +111,16 @@ class MethodGroup(OptionGroup, panel="Method"):
             raise ParameterError(f"--radius is {self.radius!r}; expected a number of stacks, or auto")
         radius = KomaParams().radius if self.radius == AUTO else int(self.radius)
         return koma_params(
-            radius,
-            self.method,
-            self.form,
-            self.breaks,
-            self.break_after,
-            self.long,
             self.groups,
-            self.smooth_limit,
-            self.trust_reference,
-            self.always,
+            self.break_after,
+            radius=radius,
+            method=self.method,
+            form=self.form,
+            breaks=self.breaks,
+            long=self.long,
+            smooth_limit=self.smooth_limit,
+            trust_reference=self.trust_reference,
+            always=self.always,
         )
 
 
