@@ -226,8 +226,8 @@ def assess(
     plan: Plan, among: list[int], first: int, count: int, records: Sequence[StackRecord | Failure]
 ) -> list[CorrectionTask | Failure]:
     """Decide which stacks are usable, and build the correction tasks of `count` stacks from `first` on."""
-    summed = {k: one for k, one in zip(among, records, strict=True) if isinstance(one, StackRecord)}
-    failed = {k: one for k, one in zip(among, records, strict=True) if isinstance(one, Failure)}
+    summed = {k: record for k, record in zip(among, records, strict=True) if isinstance(record, StackRecord)}
+    failed = {k: failure for k, failure in zip(among, records, strict=True) if isinstance(failure, Failure)}
     ready = assess_stacks([plan.stacks[k] for k in summed], list(summed.values()), plan.settings)
     wanted = [k for k in among if first <= k < first + count]
     start = sum(k < first for k in summed)
@@ -273,8 +273,8 @@ def mask_of(record: StackRecord | Failure, store: str, stem: str) -> NDArray[np.
 
 def reference_of(correction: StackCorrection, store: str, stem: str) -> Image:
     """Return the reference that a correction subtracts from each frame, (ny, nx) float32 counts."""
-    found: Correction = correction.ready.correction
-    return found.pattern.astype(np.float32) * np.float32(found.step)
+    fitted: Correction = correction.ready.correction
+    return fitted.pattern.astype(np.float32) * np.float32(fitted.step)
 
 
 def correct_frame(correction: StackCorrection, frame: NDArray[Any]) -> Image:

@@ -128,7 +128,11 @@ def reproduce_session(
         When inputs are not where they should be.
     """
     results = last_results(read_messages(folder), StackResult)
-    paths = {one.output: folder / one.output for one in results.values() if (folder / one.output).exists()}
+    paths = {
+        result.output: folder / result.output
+        for result in results.values()
+        if (folder / result.output).exists()
+    }
     if not paths:
         raise PlaceError(f"{folder}: no output of `mrcz-dask koma` is there; check the folder")
     chains = {output: _steps(path) for output, path in paths.items()}
@@ -301,7 +305,7 @@ def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: P
         score=None,
         breaks=tuple(Break.from_dict(item) for item in koma["results"]["breaks"]),
         provisional=koma["results"]["provisional"],
-        groups=tuple(Group(**one) for one in koma["results"].get("groups", ())),
+        groups=tuple(Group(**group) for group in koma["results"].get("groups", ())),
         settings=settings_of(steps),
         acquired=koma["results"]["acquired"],
         acquired_from=koma["results"]["acquired_from"],
@@ -313,14 +317,14 @@ def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: P
 
 def _recorded_inputs(session: Path, folder: Path, settings: Settings, steps: dict[str, Steps]) -> Discovery:
     """Find the inputs that provenance steps name, with the times that these record; `steps` are by input."""
-    found = discover(session, output=folder, recursive=True, inputs=settings.input)
+    discovery = discover(session, output=folder, recursive=True, inputs=settings.input)
     names = {name for chain in steps.values() for name in _inputs(chain)}
-    if gone := sorted(names - {stack.name for stack in found.stacks}):
+    if gone := sorted(names - {stack.name for stack in discovery.stacks}):
         raise ReferenceNotFoundError(
             f"{session}: {some(gone)} not there, {len(gone)} of the {len(names)} inputs; give --session"
         )
     stacks = []
-    for stack in found.stacks:
+    for stack in discovery.stacks:
         if stack.name in steps:
             koma, write = (steps[stack.name][name]["results"] for name in ("koma", "write"))
             when = Acquired(datetime.fromisoformat(koma["acquired"]), koma["acquired_from"])
@@ -328,4 +332,4 @@ def _recorded_inputs(session: Path, folder: Path, settings: Settings, steps: dic
         elif stack.name in names:
             stacks.append(stack)
     stacks.sort(key=lambda stack: (stack.acquired.time, stack.name))
-    return replace(found, stacks=tuple(stacks), rejected=(), skipped=())
+    return replace(discovery, stacks=tuple(stacks), rejected=(), skipped=())

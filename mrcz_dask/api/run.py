@@ -76,14 +76,14 @@ def run(
         locked(plan.folder, listen),
         swept(plan.folder, (stack.stem for stack in plan.stacks)),
         open_client(options, plan.memory_estimate(), listen) as client,
-        watched(client, pages or PageParams(), listen) as told,
+        watched(client, pages or PageParams(), listen) as listener,
     ):
         if find_radius:
             plan = with_found_radius(plan, client, listen)
         if profile:
-            outcome, times = run_profiled(plan, client, told)
+            outcome, times = run_profiled(plan, client, listener)
         else:
-            outcome = work(plan, client, told)
+            outcome = work(plan, client, listener)
     if report:
         try:
             from mrcz_dask.report.files import write_page

@@ -75,8 +75,8 @@ def write_params(
     """
     if step is not None and dtype is None and format not in ("mrcz", "zarr"):
         raise ParameterError(f"--step is of int16; --format {format} is float32 unless you say --dtype int16")
-    given: dict[str, Any] = {"dtype": dtype, "step": step}
-    known = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, Any] = {"dtype": dtype, "step": step}
+    known = {name: value for name, value in options.items() if value is not None}
     if write != "normalized" and known:
         names = " and ".join(f"--{name}" for name in known)
         raise ParameterError(f"{names} is of normalized pixels; --write {write} has none")

@@ -203,11 +203,11 @@ def _show_verdict(verdict: Verdict, plan: Plan) -> None:
 
     say("")
     if verdict.evidence is not None:
-        found = verdict.evidence
+        evidence = verdict.evidence
         columns = ("scale", "of the mean", "standard errors", "taken off")
-        caption = f"{found.stacks} stacks; of the mean: standard deviation of the pattern over the mean"
+        caption = f"{evidence.stacks} stacks; of the mean: standard deviation of the pattern over the mean"
         shown = table(*columns, right=columns[1:], caption=caption)
-        for name, pattern, removed in zip(SCALES, found.pattern, found.removed, strict=True):
+        for name, pattern, removed in zip(SCALES, evidence.pattern, evidence.removed, strict=True):
             off = f"{removed.value / pattern.value:.0%}" if pattern.z > SURE else "-"
             shown.add_row(name, f"{percent(pattern.value):.3f} %", f"{pattern.z:.1f}", off)
         results().print(shown)

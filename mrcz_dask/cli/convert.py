@@ -151,7 +151,7 @@ def _run(
         with stopping(conversion.kept), Bars() as tell, open_client(where, memory, tell) as client:
             conversion.run(work, phase, client, tell)
     if options.as_json:
-        done = [asdict(one) for one in conversion.done]
+        done = [asdict(converted) for converted in conversion.done]
         print_json({"done": done, "skipped": conversion.skipped, "failed": conversion.failed})
     else:
         for path, reason in conversion.skipped.items():

@@ -229,26 +229,26 @@ def _add_differing(reports: list[dict[str, Any]], folders: list[Path], session: 
     from mrcz_dask.session.manifest import NAME
     from mrcz_dask.values.records import StackResult
 
-    made: dict[str, Reproduction] = {}
+    reproductions: dict[str, Reproduction] = {}
     with Bars() as bars:
         for folder in folders:
             if last_results(read_messages(folder), StackResult):
                 again = reproduce_session(folder, session, bars)
-                made |= {str(path): one for path, one in again.items()}
+                reproductions |= {str(path): reproduction for path, reproduction in again.items()}
         for report in reports:
             path = report["path"]
             try:
-                is_made_again = path not in made and Path(path).name not in (*STORES, NAME)
+                is_made_again = path not in reproductions and Path(path).name not in (*STORES, NAME)
                 if report["status"] in ("sound", "partly-checked") and is_made_again:
-                    made[path] = run_again(Path(path), session, bars)
+                    reproductions[path] = run_again(Path(path), session, bars)
             except (MrczDaskError, OSError) as error:
                 other_inputs = isinstance(error, SessionError) and not is_usage_error(error)
                 report["status"] = "damaged" if other_inputs else "partly-checked"
                 report["problems"] = [*report["problems"], f"not made again: {error_text(error)}"]
-            if path in made and not made[path].same:
+            if path in reproductions and not reproductions[path].same:
                 report["status"] = "damaged"
                 report["problems"] = [*report["problems"], "its inputs give something else"]
-                report["problems"] += made[path].lines()
+                report["problems"] += reproductions[path].lines()
 
 
 def _stacks(paths: list[Path], recursive: bool, *, events: bool = False) -> list[Path]:
@@ -335,13 +335,13 @@ def reproduce(
     from mrcz_dask.api.reproduce import reproduce as run_again
 
     with Bars() as bars:
-        found = run_again(path, session, bars, calibration=calibration, detector=detector)
+        reproduction = run_again(path, session, bars, calibration=calibration, detector=detector)
     if as_json:
-        print_json(asdict(found))
-    elif found.same:
+        print_json(asdict(reproduction))
+    elif reproduction.same:
         say(f"{path}: reproduced, every byte the same")
     else:
         say(f"{path}: not the same")
-        for line in found.lines():
+        for line in reproduction.lines():
             say(f"  {line}")
-    raise typer.Exit(DONE if found.same else PARTLY)
+    raise typer.Exit(DONE if reproduction.same else PARTLY)

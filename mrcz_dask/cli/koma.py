@@ -157,8 +157,8 @@ def _follow(
     from mrcz_dask.gain.prepared import FIRST
 
     with tell, stopped_by_interrupt() as stop:
-        found = first_stacks(watcher, params, stop, tell, FIRST if changes["gain"].asked else 1)
-        plan = plan_over(found, watcher.output, settings, **changes, listen=tell)
+        discovery = first_stacks(watcher, params, stop, tell, FIRST if changes["gain"].asked else 1)
+        plan = plan_over(discovery, watcher.output, settings, **changes, listen=tell)
 
         def work(plan: Plan, client: Client, listen: Listener) -> Outcome:
             """Correct the stacks of the plan, and those that come."""

@@ -153,8 +153,8 @@ def choose(
     for path in paths:
         try:
             if path.is_dir() and not is_zarr(path):
-                found = _stacks_within(path, output, inputs, conversion, recursive=recursive, movies=movies)
-                named += [(stack, name, True) for stack, name in found]
+                stacks = _stacks_within(path, output, inputs, conversion, recursive=recursive, movies=movies)
+                named += [(stack, name, True) for stack, name in stacks]
             else:
                 measure(path)
                 if not is_text(path):

@@ -334,7 +334,9 @@ def target_of(
 def _is_lost(target: Path, folder: Path) -> bool:
     """Return whether an output that a run lists in ``MANIFEST`` is damaged, or lacks a file."""
     name = target.relative_to(folder).as_posix()
-    files = [file for one in manifest.listed(folder, ()) if one.output == name for file, _ in one.files]
+    files = [
+        file for output in manifest.listed(folder, ()) if output.output == name for file, _ in output.files
+    ]
     gone = not all((folder / file).exists() for file in files)
     return bool(files) and (gone or verify_file(target).status == "damaged")
 

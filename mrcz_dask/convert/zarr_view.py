@@ -122,17 +122,17 @@ def _readable(reader: FrameSource, stack: StackEntry) -> StackReader:
     with os.fdopen(open_file(stack.path), "rb") as file:
         is_wrapped = file.read(8).startswith(tuple(WRAPPED))
     if is_wrapped or not isinstance(reader, StackReader):
-        found = "compressed as a whole" if is_wrapped else reader.format
+        reason = "compressed as a whole" if is_wrapped else reader.format
         raise FormatError(
-            f"{stack.path}: is {found}; a view refers to the frames of MRC and MRCZ files; write it again "
+            f"{stack.path}: is {reason}; a view refers to the frames of MRC and MRCZ files; write it again "
             "with mrcz-dask recompress, or koma without --format"
         )
     if reader.chunk_version == 5 or reader.header.four_bit:
-        found = "its pixels have four bits"
+        reason = "its pixels have four bits"
         if reader.chunk_version == 5:
-            found = "its chunks are of version 5 (blosc2)"
+            reason = "its chunks are of version 5 (blosc2)"
         raise FormatError(
-            f"{stack.path}: {found}, which Zarr cannot read as they are; "
+            f"{stack.path}: {reason}, which Zarr cannot read as they are; "
             "write it again with mrcz-dask recompress"
         )
     return reader

@@ -120,14 +120,17 @@ def find_epochs(stacks: Sequence[AssessedStack], koma: KomaParams) -> Epochs:
             if hours > koma.break_after:
                 breaks[k] = Break(after.entry.name, f"{hours:.1f} hours without a stack")
     assessed = final = max(0, len(stacks) - koma.radius)
-    usable = [k for k, one in enumerate(stacks) if one.usable]
+    usable = [k for k, stack in enumerate(stacks) if stack.usable]
     if koma.breaks == "auto" and usable:
         records = [stacks[k].record for k in usable]
-        sketches, doses = [b64decode(one.sketch) for one in records], [one.dose for one in records]
+        sketches, doses = (
+            [b64decode(record.sketch) for record in records],
+            [record.dose for record in records],
+        )
         evidence = gather_evidence(sketches, records[0].shape[1:], doses, koma.break_dose)
-        for one in find_breaks(evidence, [bisect_left(usable, pause) for pause in breaks]):
-            k = usable[one.place]
-            breaks[k] = Break(stacks[k].entry.name, reason_of(one))
+        for detected in find_breaks(evidence, [bisect_left(usable, pause) for pause in breaks]):
+            k = usable[detected.place]
+            breaks[k] = Break(stacks[k].entry.name, reason_of(detected))
         below = final_below(evidence.candidates, bisect_left(usable, assessed))
         final = min([assessed, *usable[below : below + 1]])
     starts = tuple(sorted(breaks))
@@ -178,7 +181,7 @@ class StackAssessment:
 
     def update(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
         """Assess all stacks that have been summed so far, given in order of time."""
-        known = [(one.entry, one.record) for one in self.stacks]
+        known = [(stack.entry, stack.record) for stack in self.stacks]
         if known != list(stacks[: len(known)]):
             self._begin()
         self.changed_at = self.epochs.final
@@ -226,7 +229,7 @@ class StackAssessment:
         old, new = bisect_left(before.starts, final), bisect_left(last.starts, final - start)
         self.epochs = Epochs(
             len(self.stacks),
-            (*before.starts[:old], *(start + one for one in last.starts[new:])),
+            (*before.starts[:old], *(start + first for first in last.starts[new:])),
             (*before.breaks[:old], *last.breaks[new:]),
             max(final, start + last.final),
         )

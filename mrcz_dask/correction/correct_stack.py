@@ -176,7 +176,7 @@ def _caveats(task: CorrectionTask) -> tuple[str, ...]:
     if task.copies:
         caveats.append(f"{COPY} {some(task.copies)}: not used as each other's reference")
     if task.groups:
-        caveats.append(f"{GROUP} {'; '.join(f'{one.name}, {one.reason}' for one in task.groups)}")
+        caveats.append(f"{GROUP} {'; '.join(f'{group.name}, {group.reason}' for group in task.groups)}")
     if not record.sound:
         caveats.append(
             f"outlier mask {record.status}: {UNTOUCHED}, only pixels that are not finite were filled"
@@ -253,7 +253,9 @@ class NoiseScore:
     def __init__(self, correction: Correction, held_out: dict[str, Correction]) -> None:
         self._rows = noise_rows(correction.weight.shape)
         self._in_sample = correction.take_rows(self._rows).ready()
-        self._held_out = {kind: one.take_rows(self._rows).ready() for kind, one in held_out.items()}
+        self._held_out = {
+            kind: correction.take_rows(self._rows).ready() for kind, correction in held_out.items()
+        }
         self._sums = {kind: CorrelationSum() for kind in SCORES}
         self._buffer = np.empty((self._rows.size, correction.weight.shape[1]), np.float32)
 

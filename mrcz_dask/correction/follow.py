@@ -190,12 +190,12 @@ class FollowJob(KomaJob):
         if self._take_discovery(seen.discovery) or seen.unsettled:
             self._quiet_since = self._scanned
 
-    def _take_discovery(self, found: Discovery) -> bool:
+    def _take_discovery(self, discovery: Discovery) -> bool:
         """Go on with what is there now; announce what is new; return whether anything has changed."""
-        present = {e.name for e in found.stacks}
-        gone = [e for e in self.plan.stacks if e.name not in present and self._stays(e, found)]
-        stacks = sorted([*found.stacks, *gone], key=lambda entry: (entry.acquired.time, entry.name))
-        now = replace(found, stacks=tuple(stacks))
+        present = {e.name for e in discovery.stacks}
+        gone = [e for e in self.plan.stacks if e.name not in present and self._stays(e, discovery)]
+        stacks = sorted([*discovery.stacks, *gone], key=lambda entry: (entry.acquired.time, entry.name))
+        now = replace(discovery, stacks=tuple(stacks))
         new = tuple(e for e in stacks if self._announced.get(e.name) != e)
         left_out = tuple(r for r in now.rejected if r not in self._left_out)
         news = replace(now, stacks=new, rejected=left_out, skipped=())
@@ -207,10 +207,10 @@ class FollowJob(KomaJob):
         self._news |= changed
         return changed
 
-    def _stays(self, entry: StackEntry, found: Discovery) -> bool:
+    def _stays(self, entry: StackEntry, discovery: Discovery) -> bool:
         """Whether a stack whose file is gone stays in windows: its sum is there, and it was not renamed."""
         _, record = self._records.get(entry.name, (entry, None))
-        if record is None or entry.path in {r.path for r in found.rejected}:
+        if record is None or entry.path in {r.path for r in discovery.rejected}:
             return False
         others = (r for name, (_, r) in self._records.items() if name != entry.name)
         return all(other.digest != record.digest for other in others)

@@ -119,8 +119,8 @@ def _koma_step(task: CorrectionTask, findings: Findings, noise: Noise) -> dict[s
         results={
             "usable_as_reference": task.usable,
             "provisional": task.provisional,
-            "breaks": [one.to_dict() for one in task.breaks],
-            **({"groups": [asdict(one) for one in task.groups]} if task.groups else {}),
+            "breaks": [item.to_dict() for item in task.breaks],
+            **({"groups": [asdict(group) for group in task.groups]} if task.groups else {}),
             "bands": [fit.to_dict() for fit in findings.fits],
             **({"shared_structure": findings.shared} if findings.shared else {}),
             **({"evidence": findings.evidence} if findings.evidence else {}),
@@ -226,13 +226,13 @@ def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: b
         )
     report = verify_file(path)
     if report.status not in ("sound", "partly-checked"):
-        found = f"{report.status}: {'; '.join(report.problems)}"
+        problem = f"{report.status}: {'; '.join(report.problems)}"
         if not overwrite and (known is None or report.status != "damaged"):
             raise OutputExistsError(
-                f"{path.name}: a file is there that is {found}, and no run over this folder is known to have "
-                f"made it; {ASK}"
+                f"{path.name}: a file is there that is {problem}, and no run over this folder is known to "
+                f"have made it; {ASK}"
             )
-        return f"output {found}"
+        return f"output {problem}"
     if last.get("write", {}).get("results", {}).get("key") == task.key:
         if not _is_complete(task):
             return "output incomplete"
@@ -321,7 +321,7 @@ def _reason(task: CorrectionTask, last: Mapping[str, Any]) -> str:
         return "provisional until now"
     for window, members in zip(koma["inputs"], (task.short, task.long), strict=True):
         before = dict(zip(window["names"], window["digests"], strict=True))
-        now = {one.name: one.digest for one in members}
+        now = {member.name: member.digest for member in members}
         if changed := [name for name in now if name in before and before[name] != now[name]]:
             return f"neighbor changed: {some(changed)}"
         joined, left = [n for n in now if n not in before], [n for n in before if n not in now]

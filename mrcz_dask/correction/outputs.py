@@ -324,7 +324,7 @@ def _int16_storage(
     with phase("apply"):
         doses = ((frame, relative_dose(frame, weight, record.dose)) for frame in exposed)
         corrected = (ready.at_dose(dose).apply(frame) for frame, dose in doses)
-        lows, highs = zip(*((float(one.min()), float(one.max())) for one in corrected), strict=True)
+        lows, highs = zip(*((float(frame.min()), float(frame.max())) for frame in corrected), strict=True)
     low, high = min(lows), max(highs)
     storage = int16_steps(step, low, high, coarsest) if dtype == "int16" else None
     if storage is None and (record.offset or not _float_is_fine(task, max(-low, high))):

@@ -129,9 +129,9 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as a dict for JSON: stacks, windows, settings, and sizes in bytes."""
-        found = self.discovery
+        discovery = self.discovery
         return {
-            "session": str(found.folder),
+            "session": str(discovery.folder),
             "output": str(self.folder),
             "settings": self.settings.to_dict(),
             "gain": self.gain and self.gain.about,
@@ -151,8 +151,8 @@ class Plan:
                 {**asdict(group), "stacks": [self.stacks[k].name for k in members]}
                 for group, members in self.groups().items()
             ],
-            **found.left_out(),
-            "bytes_in": found.size,
+            **discovery.left_out(),
+            "bytes_in": discovery.size,
             "bytes_out": self.bytes_out(),
             "memory_of_worker": self.memory_estimate().process,
             "memory_per_task": self.memory_estimate().task,
@@ -292,7 +292,10 @@ def forbid_mixing(plan: Plan) -> None:
     OutputExistsError
         If there are such outputs; names some of them, and the differences.
     """
-    ways = [WriteParams(write="references"), *(WriteParams(format=one) for one in get_args(OutputFormat))]
+    ways = [
+        WriteParams(write="references"),
+        *(WriteParams(format=format) for format in get_args(OutputFormat)),
+    ]
     differing = {}
     for path in _existing_outputs(plan, ways):
         why = None

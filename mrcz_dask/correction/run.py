@@ -75,29 +75,29 @@ class Outcome:
     @property
     def outputs(self) -> tuple[Path, ...]:
         """Paths of the outputs that exist now, in order of acquisition."""
-        return tuple(self.plan.folder / one.output for one in self.results)
+        return tuple(self.plan.folder / result.output for result in self.results)
 
     @property
     def failed(self) -> dict[str, str]:
         """Reasons by file name: stacks that could not be processed, and files that are damaged."""
-        rejected = {one.path.name: one.reason for one in self.plan.discovery.rejected}
-        return rejected | {one.name: one.reason for one in self.failures}
+        rejected = {file.path.name: file.reason for file in self.plan.discovery.rejected}
+        return rejected | {failure.name: failure.reason for failure in self.failures}
 
     @property
     def skipped(self) -> dict[str, str]:
         """Reason by name of each file that is not a movie of the session, such as a gain reference."""
-        return {one.path.name: one.reason for one in self.plan.discovery.skipped}
+        return {file.path.name: file.reason for file in self.plan.discovery.skipped}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome as a dict for JSON: settings, results, failures, and files left out."""
-        found = self.plan.discovery
+        discovery = self.plan.discovery
         return {
-            "session": str(found.folder),
+            "session": str(discovery.folder),
             "output": str(self.plan.folder),
             "settings": self.plan.settings.to_dict(),
             "results": [r.to_dict() for r in self.results],
             "failures": [f.to_dict() for f in self.failures],
-            **found.left_out(),
+            **discovery.left_out(),
         }
 
 
@@ -200,11 +200,11 @@ class KomaJob(SumJob):
             self._news = False
             yield from self._corrections(complete=self.all_known())
 
-    def take(self, task: Task, made: Timed[Any]) -> None:
+    def take(self, task: Task, timed: Timed[Any]) -> None:
         """Keep the record, result or failure that a finished task returned, and send a message."""
-        correction, result = task.argument, made.result
+        correction, result = task.argument, timed.result
         if not isinstance(correction, CorrectionTask):
-            super().take(task, made)
+            super().take(task, timed)
             return
         name, size = correction.name, correction.record.size
         self._correcting.pop(name, None)
@@ -214,10 +214,10 @@ class KomaJob(SumJob):
             return
         if isinstance(result, Failure):
             self._refused[name] = correction.key, result
-            self._listen(messages.StackFailed(task.phase, name, result.reason, size, made.timing))
+            self._listen(messages.StackFailed(task.phase, name, result.reason, size, timed.timing))
         else:
             self._results[name] = self._known_results[result.output] = result
-            self._listen(messages.StackDone(task.phase, name, size, made.timing, result))
+            self._listen(messages.StackDone(task.phase, name, size, timed.timing, result))
 
     def over(self) -> bool:
         """Announce the end of the corrections, and return True: no more tasks will come."""
@@ -246,10 +246,10 @@ class KomaJob(SumJob):
         self._blocked, self._waiting = False, None
         self._next = min(self._next, assessment.changed_at)
         epochs = assessment.epochs
-        for one in epochs.breaks if complete else epochs.before(epochs.final):
-            if one not in self._told_breaks:
-                self._told_breaks.add(one)
-                self._listen(messages.Noted(str(one)))
+        for item in epochs.breaks if complete else epochs.before(epochs.final):
+            if item not in self._told_breaks:
+                self._told_breaks.add(item)
+                self._listen(messages.Noted(str(item)))
         if complete and not self._warned:
             self._warned = True
             warn_of_session(assessment.stacks, self._listen)
@@ -318,7 +318,9 @@ class KomaJob(SumJob):
         held = {*task.long, *((member_ref(task.record),) if task.usable else ())}
         blocks = []
         for start in range(0, len(stacks), BLOCK):
-            members = tuple(member_ref(one.record) for one in stacks[start : start + BLOCK] if one.usable)
+            members = tuple(
+                member_ref(stack.record) for stack in stacks[start : start + BLOCK] if stack.usable
+            )
             if len({m.exponent for m in members}) == 1 and held.issuperset(members):
                 blocks.append(Block(str(self.plan.store), members, raw, task.record.shape[1:]))
         return tuple(blocks)

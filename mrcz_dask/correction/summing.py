@@ -68,18 +68,18 @@ class SumJob:
         """Return True: once every stack is summed or has failed, no more tasks will come."""
         return True
 
-    def take(self, task: Task, made: Timed[Any]) -> None:
+    def take(self, task: Task, timed: Timed[Any]) -> None:
         """Keep the record that a sum task returned, or its failure, and send a message about it."""
-        name, result = task.argument.name, made.result
+        name, result = task.argument.name, timed.result
         entry = self._summing.pop(name)
         self._news = True
         if isinstance(result, Failure):
             self._failed[name] = entry, result
-            self._listen(messages.StackFailed(task.phase, name, result.reason, entry.size, made.timing))
+            self._listen(messages.StackFailed(task.phase, name, result.reason, entry.size, timed.timing))
         else:
             self._records[name] = entry, result
             summed = Summed.of(result, kept=False)
-            self._listen(messages.StackDone(task.phase, name, entry.size, made.timing, summed))
+            self._listen(messages.StackDone(task.phase, name, entry.size, timed.timing, summed))
         if not self._summing:
             self._listen(messages.PhaseFinished(messages.SUMS))
 
@@ -198,8 +198,8 @@ def announce(plan: Plan, listen: messages.Listener) -> None:
         listen(messages.StackFound(entry.name, output, when.time.isoformat(sep=" "), when.source, entry.size))
     discovery = plan.discovery
     for rejected, files in ((False, discovery.skipped), (True, discovery.rejected)):
-        for one in files:
-            listen(messages.StackLeftOut(discovery.name_of(one.path), one.reason, rejected=rejected))
+        for file in files:
+            listen(messages.StackLeftOut(discovery.name_of(file.path), file.reason, rejected=rejected))
 
 
 def tell_gain(plan: Plan, listen: messages.Listener) -> None:
@@ -213,8 +213,8 @@ def tell_gain(plan: Plan, listen: messages.Listener) -> None:
 
 def warn_of_session(stacks: Sequence[AssessedStack], listen: messages.Listener) -> None:
     """Send messages about groups and copies of stacks, and about frames that seem to lack a gain."""
-    names = [one.entry.name for one in stacks]
-    sizes = Counter(group for one in stacks for group in one.groups)
+    names = [stack.entry.name for stack in stacks]
+    sizes = Counter(group for stack in stacks for group in stack.groups)
     if groups := [group.name for group, size in sizes.items() if size > 1]:
         listen(
             messages.Noted(
@@ -223,9 +223,9 @@ def warn_of_session(stacks: Sequence[AssessedStack], listen: messages.Listener) 
             )
         )
     copies = [
-        f"{names[k]} (as {some([names[j] for j in one.copies], 2)})"
-        for k, one in enumerate(stacks)
-        if one.original is not None
+        f"{names[k]} (as {some([names[j] for j in stack.copies], 2)})"
+        for k, stack in enumerate(stacks)
+        if stack.original is not None
     ]
     if copies:
         listen(
@@ -234,7 +234,7 @@ def warn_of_session(stacks: Sequence[AssessedStack], listen: messages.Listener) 
                 "and do not correct each other"
             )
         )
-    counted = [one.record for one in stacks if one.record.exponent == 0]
+    counted = [stack.record for stack in stacks if stack.record.exponent == 0]
     spreads = [s for record in counted if (s := spread_beyond_counting(record)) is not None]
     if spreads and (spread := median(spreads)) > RAW_SPREAD:
         listen(

@@ -149,12 +149,12 @@ class CorrectionTask:
             "short": _digest_of_members(self.short),
             "long": _digest_of_members(self.long),
             "usable": self.usable,
-            "breaks": [one.to_dict() for one in self.breaks],
+            "breaks": [item.to_dict() for item in self.breaks],
             "provisional": self.provisional,
             "acquired": [self.acquired, self.acquired_from],
             "pixel_size": self.pixel_size,
             **({"copies": [*self.copies, self.refusal]} if self.copies or self.refusal else {}),
-            **({"groups": [asdict(one) for one in self.groups]} if self.groups else {}),
+            **({"groups": [asdict(group) for group in self.groups]} if self.groups else {}),
         }
         object.__setattr__(self, "key", digest_of(depends))
 

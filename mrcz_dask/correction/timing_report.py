@@ -84,8 +84,8 @@ class Total:
 def totals(spent: Iterable[Spent]) -> dict[Phase, Total]:
     """Sum the measured times for each kind of work, such as decoding or disk."""
     by_phase: dict[Phase, list[Spent]] = {}
-    for one in spent:
-        by_phase.setdefault(one.phase, []).append(one)
+    for part in spent:
+        by_phase.setdefault(part.phase, []).append(part)
     return {
         phase: Total(
             sum(s.wall for s in by_phase[phase] if not s.helpers),
@@ -179,7 +179,7 @@ class TimingReport:
     @property
     def totals(self) -> dict[Phase, Total]:
         """Time of each kind of work, such as decoding, summed over the whole run."""
-        return totals(s for one in self.phases for s in one.spent)
+        return totals(s for phase in self.phases for s in phase.spent)
 
     @property
     def slot_seconds(self) -> float:
@@ -189,7 +189,7 @@ class TimingReport:
     @property
     def waiting(self) -> float:
         """Seconds in which no task ran, summed over slots (places where a task can run)."""
-        return max(0.0, self.slot_seconds - sum(t.wall for one in self.phases for t in one.timings))
+        return max(0.0, self.slot_seconds - sum(t.wall for phase in self.phases for t in phase.timings))
 
     @property
     def busy(self) -> float:
@@ -222,19 +222,20 @@ class TimingReport:
             "wall": self.wall,
             "slot_seconds": self.slot_seconds,
             "busy": self.busy,
-            "phases": _described((s for one in self.phases for s in one.spent), self.waiting),
+            "phases": _described((s for phase in self.phases for s in phase.spent), self.waiting),
             "floor": {"phases": list(FLOOR), "seconds": self.floor, "ratio": self.ratio},
-            "passes": [one.to_dict() for one in self.phases],
+            "passes": [phase.to_dict() for phase in self.phases],
         }
 
 
 def _described(spent: Iterable[Spent], waiting: float | None = None) -> dict[str, Any]:
     """Return the totals as plain values, with each one's share of the seconds of all threads and slots."""
     by_phase = totals(spent)
-    everything = sum(one.seconds for one in by_phase.values()) + (waiting or 0.0)
+    everything = sum(total.seconds for total in by_phase.values()) + (waiting or 0.0)
     phases: dict[str, Any] = {
-        name: asdict(one) | {"gb_per_s": one.rate, "share": one.seconds / everything if everything else None}
-        for name, one in by_phase.items()
+        name: asdict(total)
+        | {"gb_per_s": total.rate, "share": total.seconds / everything if everything else None}
+        for name, total in by_phase.items()
     }
     if waiting is not None:
         phases["waiting"] = {"wall": waiting, "share": waiting / everything if everything else None}

@@ -124,8 +124,8 @@ def _check_function(path: Path, recorded: Mapping[str, str] | None, detector: st
         return
     form = "{file}:{name}, digest {digest}"
     expected = "the package's own method" if recorded is None else form.format(**recorded)
-    found = "none" if about is None else form.format(**about)
+    counted = "none" if about is None else form.format(**about)
     raise ReferenceNotFoundError(
-        f"{path}: was counted with {expected}; --detector gives {found}; give the function that was used, "
+        f"{path}: was counted with {expected}; --detector gives {counted}; give the function that was used, "
         "or none where none was"
     )

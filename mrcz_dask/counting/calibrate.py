@@ -227,7 +227,7 @@ def _find_noise(
             for rows, inner in _bands(shape, len(frames))
         ]
         listen(messages.PhaseStarted(PHASE, len(tasks), 0))
-        found: dict[BandTask, tuple[Image, Image]] = {}
+        images: dict[BandTask, tuple[Image, Image]] = {}
         unread: set[str] = set()
         todo = [Task("find-noise", PHASE, find_band, task, k) for k, task in enumerate(tasks)]
         for task, result in carry_out(client, todo):
@@ -236,11 +236,11 @@ def _find_noise(
             if isinstance(result, str):
                 unread.add(result)
             else:
-                found[task] = result
+                images[task] = result
             listen(messages.StackDone(PHASE, task.name, 0))
         listen(messages.PhaseFinished(PHASE))
         if not unread:
-            dark, noise = (np.concatenate([found[task][k] for task in tasks]) for k in range(2))
+            dark, noise = (np.concatenate([images[task][k] for task in tasks]) for k in range(2))
             return dark.astype(np.float64), noise.astype(np.float64), stacks
         if str(dark_stack) in unread:
             raise SessionError(f"--dark {dark_stack}: cannot be read; give another stack of dark frames")

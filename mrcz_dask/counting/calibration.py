@@ -137,9 +137,9 @@ class Calibration:
                 loss=loss and LossCurve(**loss | {"coefficients": tuple(loss["coefficients"])}),
                 about=stored["about"],
             )
-            digest, found = stored["digest"], calibration.digest
-        if found != digest:
-            raise DamagedError(f"{path}: digest {found}, expected {digest}; count again with --overwrite")
+            digest, actual = stored["digest"], calibration.digest
+        if actual != digest:
+            raise DamagedError(f"{path}: digest {actual}, expected {digest}; count again with --overwrite")
         return calibration
 
 

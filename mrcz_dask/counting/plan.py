@@ -132,10 +132,10 @@ class CountPlan:
         return "\n".join(map(visible, self._lines()))
 
     def _lines(self) -> Iterator[str]:
-        frames, size = sum(one.shape[0] for one in self.stacks), sum(one.size for one in self.stacks)
+        frames, size = sum(stack.shape[0] for stack in self.stacks), sum(stack.size for stack in self.stacks)
         ny, nx = self.shape
         yield f"{len(self.stacks)} stacks, {frames} raw frames of {ny} x {nx}, {readable(size)}"
-        yield from (f"  {one.acquired}  {one.name}  {one.shape[0]} frames" for one in self.stacks)
+        yield from (f"  {stack.acquired}  {stack.name}  {stack.shape[0]} frames" for stack in self.stacks)
         yield from (f"rejected: {file.reason}" for file in self.bad)
         method = f"{self.find.method}, {self.find.clusters}"
         if self.script is not None:

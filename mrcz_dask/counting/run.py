@@ -155,12 +155,12 @@ def _calibration(plan: CountPlan, client: Client, listen: messages.Listener) -> 
     if kept is not None:
         return kept, plan.own_calibration
     fitting = [stack for stack in plan.stacks if stack.shape[1:] == plan.shape]
-    made = calibrate(fitting, plan.find, plan.inputs, plan.references, client, listen)
-    made.save(plan.own_calibration)
+    calibration = calibrate(fitting, plan.find, plan.inputs, plan.references, client, listen)
+    calibration.save(plan.own_calibration)
     listen(
         messages.Noted(
-            f"detector: read noise {made.detector.unit:.4g} ADU, charge {made.params.charge:.3g} read "
-            f"noises, {int((~made.used).sum())} pixels not used"
+            f"detector: read noise {calibration.detector.unit:.4g} ADU, charge "
+            f"{calibration.params.charge:.3g} read noises, {int((~calibration.used).sum())} pixels not used"
         )
     )
     return Calibration.load(plan.own_calibration), plan.own_calibration
@@ -234,9 +234,9 @@ class CountJob:
             self._listen(messages.PhaseFinished(phase))
         return True
 
-    def take(self, task: Task, made: Timed[Any]) -> None:
+    def take(self, task: Task, timed: Timed[Any]) -> None:
         """Take the result of a task: events of some frames, or a finished stack."""
-        batch, result = task.argument, made.result
+        batch, result = task.argument, timed.result
         if not isinstance(batch, CountTask):
             self._end(WRITING, batch.name, result)
             return

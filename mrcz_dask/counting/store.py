@@ -115,9 +115,9 @@ class EventList:
         summary, counts = Summary(), np.diff(self._first).astype(np.int64)
         for start in range(0, len(self), VERIFIED):
             summary.add(b"", self._read(start, min(start + VERIFIED, len(self))))
-        found, expected = (summary.events, summary.frames), (self.about["events"], self.about["frames"])
-        if found != expected:
-            wrong.append("{} electrons in {} frames; expected {} in {}".format(*found, *expected))
+        actual, expected = (summary.events, summary.frames), (self.about["events"], self.about["frames"])
+        if actual != expected:
+            wrong.append("{} electrons in {} frames; expected {} in {}".format(*actual, *expected))
         elif summary.events_digest != self.about["digest"]:
             wrong.append("the electrons are not those that were written (their digest does not match)")
         else:

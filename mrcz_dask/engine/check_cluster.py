@@ -155,15 +155,15 @@ def _findings(options: ClientOptions, folder: Path, listen: Listener) -> Iterato
 
 def _started(options: ClientOptions, client: DaskClient, seconds: float) -> ClusterCheck:
     if options.queue is None:
-        found = f"{options.scheduler} answered in {seconds:.1f} s; workers: {len(client.room())}"
-        return ClusterCheck("scheduler", True, found)
+        text = f"{options.scheduler} answered in {seconds:.1f} s; workers: {len(client.room())}"
+        return ClusterCheck("scheduler", True, text)
     expected = options.queue.plan_workers(LOOKS_AROUND).workers
     with suppress(TimeoutError):
         client.client.wait_for_workers(expected, timeout=COMES_WITHIN)
     workers = len(client.room())
-    found = f"{options.queue.system} started one in {seconds:.1f} s; workers: {workers} of {expected}"
+    text = f"{options.queue.system} started one in {seconds:.1f} s; workers: {workers} of {expected}"
     remedy = f"see what the others wrote into {options.queue.folder / 'logs'}"
-    return ClusterCheck("job", workers == expected, found, "" if workers == expected else remedy)
+    return ClusterCheck("job", workers == expected, text, "" if workers == expected else remedy)
 
 
 def _of_workers(options: ClientOptions, client: Client, folder: Path) -> Iterator[ClusterCheck]:
@@ -253,8 +253,8 @@ def _folder(folder: Path, token: str, seen: WorkerFacts) -> ClusterCheck:
     if seen.content != token:
         return ClusterCheck("folder", False, f"{folder} on {seen.host} has other contents", remedy)
     if seen.problem:
-        found = f"{folder} cannot be written into on {seen.host}: {seen.problem}"
-        return ClusterCheck("folder", False, found, remedy)
+        text = f"{folder} cannot be written into on {seen.host}: {seen.problem}"
+        return ClusterCheck("folder", False, text, remedy)
     if _patiently(lambda: (folder / seen.wrote).read_text(encoding="utf-8")) != token:
         return ClusterCheck(
             "folder", False, f"what {seen.host} writes into {folder} is not seen here", remedy
@@ -269,12 +269,12 @@ def _program(options: ClientOptions, seen: WorkerFacts) -> Iterator[ClusterCheck
         remedy = f"use the same environment: `python` in the queue settings, or Python {mine} on {seen.host}"
         yield ClusterCheck("versions", False, f"Python {seen.python} on {seen.host}, {mine} here", remedy)
     else:
-        found = f"the same here and there: Python {mine}, and what decides about bytes"
-        yield ClusterCheck("versions", True, found)
+        text = f"the same here and there: Python {mine}, and what decides about bytes"
+        yield ClusterCheck("versions", True, text)
     wanted = options.queue.cores if options.queue is not None else 1
-    ok, asked = seen.cores >= wanted, f"; a job asks for {wanted}" if options.queue else ""
+    ok, request = seen.cores >= wanted, f"; a job asks for {wanted}" if options.queue else ""
     remedy = "" if ok else "ask for fewer (--cores)"
-    yield ClusterCheck("cores", ok, f"{seen.cores} on {seen.host}{asked}", remedy)
+    yield ClusterCheck("cores", ok, f"{seen.cores} on {seen.host}{request}", remedy)
 
 
 def _memory(options: ClientOptions, worker: dict[str, Any], seen: WorkerFacts) -> ClusterCheck:
@@ -282,28 +282,28 @@ def _memory(options: ClientOptions, worker: dict[str, Any], seen: WorkerFacts) -
     queue = options.queue
     if queue is None:
         limit = (worker["memory_limit"] or seen.memory) * SHARE
-        found = f"a worker may use {readable(limit)}; a K2 stack needs {readable(K2.of(1))}"
+        text = f"a worker may use {readable(limit)}; a K2 stack needs {readable(K2.of(1))}"
         remedy = "start workers with more (dask worker --memory-limit); smaller frames need less"
-        return ClusterCheck("memory", limit >= K2.of(1), found, "" if limit >= K2.of(1) else remedy)
-    asked = queue.job_memory(K2)
-    if asked > seen.memory:
-        found = f"a job asks for {readable(asked)}, {seen.host} has {readable(seen.memory)}"
-        return ClusterCheck("memory", False, found, "ask for less (--job-memory), with fewer cores (--cores)")
+        return ClusterCheck("memory", limit >= K2.of(1), text, "" if limit >= K2.of(1) else remedy)
+    memory = queue.job_memory(K2)
+    if memory > seen.memory:
+        text = f"a job asks for {readable(memory)}, {seen.host} has {readable(seen.memory)}"
+        return ClusterCheck("memory", False, text, "ask for less (--job-memory), with fewer cores (--cores)")
     try:
         plan = queue.plan_workers(K2)
     except MrczDaskError as error:
         return ClusterCheck("memory", False, f"for K2 stacks: {error}", "ask for more (--job-memory)")
-    found = f"a job of {readable(asked)} and {queue.cores} cores takes {plan.workers} K2 stacks at a time"
-    return ClusterCheck("memory", True, found)
+    text = f"a job of {readable(memory)} and {queue.cores} cores takes {plan.workers} K2 stacks at a time"
+    return ClusterCheck("memory", True, text)
 
 
 def _clock(seen: WorkerFacts, before: float, after: float) -> ClusterCheck:
     """Judge how far a worker's clock is off: at least so much outside of the time of the question."""
     off = min(0.0, seen.time - before) + max(0.0, seen.time - after)
     ok = abs(off) < CLOCKS_APART
-    found = f"that of {seen.host} is {off:+.1f} s off" if off else f"that of {seen.host} agrees"
+    text = f"that of {seen.host} is {off:+.1f} s off" if off else f"that of {seen.host} agrees"
     remedy = "set the clock of the node (chrony, ntpd): certificates have dates, and so have files"
-    return ClusterCheck("clock", ok, found, "" if ok else remedy)
+    return ClusterCheck("clock", ok, text, "" if ok else remedy)
 
 
 def _dashboard(ready: ClusterReady) -> ClusterCheck:
@@ -319,9 +319,9 @@ def _dashboard(ready: ClusterReady) -> ClusterCheck:
         with urllib.request.urlopen(f"{address.scheme}://{host}:{port}/health", timeout=ANSWERS):
             pass
     except OSError as error:
-        found = f"{ready.dashboard} does not answer here: {error}"
+        text = f"{ready.dashboard} does not answer here: {error}"
         return ClusterCheck(
-            "dashboard", False, found, f"try from its machine: ssh -N -L {port}:{far}:{port} ..."
+            "dashboard", False, text, f"try from its machine: ssh -N -L {port}:{far}:{port} ..."
         )
     tunnel = f"ssh -N -L {port}:{far}:{port} {getpass.getuser()}@{socket.getfqdn()}"
     return ClusterCheck(

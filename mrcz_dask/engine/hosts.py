@@ -56,8 +56,8 @@ def is_asked_for(listening: str, host: str, origin: str | None) -> bool:
 
 def _name(host: str) -> str:
     """Return the name or number in HOST or HOST:PORT; '' if it is anything else."""
-    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^\s:/\\?#@\[\],]+))(?::\d*)?", host)
-    return (found[1] or found[2]).lower().rstrip(".") if found else ""
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^\s:/\\?#@\[\],]+))(?::\d*)?", host)
+    return (match[1] or match[2]).lower().rstrip(".") if match else ""
 
 
 def _is_ip(host: str) -> bool:

@@ -114,8 +114,8 @@ def _killing() -> Iterator[Callable[[], None]]:
     def kill() -> None:
         """Kill each new process as it starts."""
         while not over.wait(0.05):
-            for one in set(multiprocessing.active_children()) - before:
-                one.kill()
+            for process in set(multiprocessing.active_children()) - before:
+                process.kill()
 
     def begin() -> None:
         """Start killing, without a word from Dask."""

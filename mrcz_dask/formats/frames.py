@@ -301,11 +301,11 @@ def native(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     FormatError
         No stack can be made of such pixels.
     """
-    found = np.dtype(dtype).newbyteorder("=")
-    if found not in PIXEL_TYPES:
+    native = np.dtype(dtype).newbyteorder("=")
+    if native not in PIXEL_TYPES:
         known = ", ".join(sorted(dtype.name for dtype in PIXEL_TYPES))
-        raise FormatError(f"{name}: has {found} pixels; expected {known}; convert it first")
-    return found
+        raise FormatError(f"{name}: has {native} pixels; expected {known}; convert it first")
+    return native
 
 
 def _from_hex(values: Mapping[str, Any]) -> bytes:

@@ -48,18 +48,18 @@ def open_file(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
     if writes and Path(path).is_symlink():
         raise PlaceError(f"{os.fspath(path)}: is a link, and would be written into; remove the link")
     if flags & os.O_CREAT and not Path(path).exists():
-        found = stat.S_IFREG
+        kind = stat.S_IFREG
     else:
-        found = stat.S_IFMT(Path(path).stat().st_mode)
-    if found == stat.S_IFDIR:
+        kind = stat.S_IFMT(Path(path).stat().st_mode)
+    if kind == stat.S_IFDIR:
         raise IsADirectoryError(errno.EISDIR, "a folder, expected a file", os.fspath(path))
-    if found == stat.S_IFREG:  # a pipe that takes its place now is not waited for
+    if kind == stat.S_IFREG:  # a pipe that takes its place now is not waited for
         flags |= os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if writes else 0)
         handle = os.open(path, flags, 0o666)
         if stat.S_ISREG(os.fstat(handle).st_mode):
             return handle
         os.close(handle)
-    raise PlaceError(f"{os.fspath(path)}: is {_KINDS.get(found, 'no file')}; expected a regular file")
+    raise PlaceError(f"{os.fspath(path)}: is {_KINDS.get(kind, 'no file')}; expected a regular file")
 
 
 def read_file(path: str | os.PathLike[str], most: int) -> bytes:

@@ -128,10 +128,10 @@ def accepted(findings: Iterable[GainProblem], *, force: bool) -> tuple[str, ...]
         If a reference is worse than none in every orientation, unless it is forced.
     """
     findings = tuple(findings)
-    worse = [one.text for one in findings if one.worse]
+    worse = [problem.text for problem in findings if problem.worse]
     if worse and not force:
         raise ParameterError("; ".join([*worse, "or apply it all the same: --gain-force"]))
-    return tuple(one.text for one in findings)
+    return tuple(problem.text for problem in findings)
 
 
 def compare_gain(

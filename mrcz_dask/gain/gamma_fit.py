@@ -129,14 +129,14 @@ def fit_gamma(
     return GammaFit(tuple(flats), fit_curve(rates, gammas) if len(apart) >= FEWEST else None)
 
 
-def _times(paths: Sequence[Path], given: Sequence[float]) -> list[float | None]:
-    if len(given) not in (0, 1, len(paths)):
+def _times(paths: Sequence[Path], times: Sequence[float]) -> list[float | None]:
+    if len(times) not in (0, 1, len(paths)):
         raise ParameterError(
-            f"--frame-time is given {len(given)} times for {len(paths)} flats; give one or each"
+            f"--frame-time is given {len(times)} times for {len(paths)} flats; give one or each"
         )
-    if not all(0 < time < 1e3 for time in given):
-        raise ParameterError(f"--frame-time is {list(given)}; expected seconds above 0")
-    return [*given] * len(paths) if len(given) == 1 else [*given] or [None] * len(paths)
+    if not all(0 < time < 1e3 for time in times):
+        raise ParameterError(f"--frame-time is {list(times)}; expected seconds above 0")
+    return [*times] * len(paths) if len(times) == 1 else [*times] or [None] * len(paths)
 
 
 def _flats(
@@ -148,29 +148,29 @@ def _flats(
 ) -> Iterator[Flat]:
     prepared: PreparedGain | None = None
     for path, time in zip(paths, times, strict=True):
-        one = read_sum(path)
+        stack = read_sum(path)
         if prepared is None:
-            prepared = prepare_gain(options, one.total.shape, one.first_row, paths)
+            prepared = prepare_gain(options, stack.total.shape, stack.first_row, paths)
             assert prepared is not None
             for text in prepared.caveats:
                 listen(Warned(text))
-        yield _flat(one, prepared, time, side)
+        yield _flat(stack, prepared, time, side)
         listen(StackDone(PHASE, path.name, path.stat().st_size))
 
 
-def _flat(one: SummedStack, prepared: PreparedGain, time: float | None, side: int) -> Flat:
-    exposure = stated_exposure(find_mdoc(one.path))
-    seconds = time or (exposure and exposure / one.frames)
+def _flat(stack: SummedStack, prepared: PreparedGain, time: float | None, side: int) -> Flat:
+    exposure = stated_exposure(find_mdoc(stack.path))
+    seconds = time or (exposure and exposure / stack.frames)
     if seconds is None:
         raise ParameterError(
-            f"{one.path}: the time of a frame is not known; expected ExposureTime in its .mdoc, or "
+            f"{stack.path}: the time of a frame is not known; expected ExposureTime in its .mdoc, or "
             "--frame-time SECONDS"
         )
-    after = without_dark(one.total, prepared.gain)
-    mask = gained_mask(one.total, after, OutlierParams())
+    after = without_dark(stack.total, prepared.gain)
+    mask = gained_mask(stack.total, after, OutlierParams())
     good = ~(mask.mask | prepared.gain.bad)
     counts, gain = after.total(), prepared.gain.image
     gamma = best_gamma(counts, gain, good, side)
     reliefs = (relief(counts, gain, power, good, side) for power in (1.0, gamma))
     rate = mask.mean / after.n * prepared.params.subpixels / seconds
-    return Flat(one.path.name, rate, gamma, *reliefs)
+    return Flat(stack.path.name, rate, gamma, *reliefs)

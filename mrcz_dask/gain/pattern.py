@@ -174,10 +174,10 @@ def session_pattern(
 def _verdicts(stacks: Sequence[SummedStack]) -> list[Usability]:
     params = ContrastParams()
     grids = [
-        block_means(one.total.values, one.mask.mask, params.blocks, 2.0**-one.total.exponent)
-        if one.mask.usable
+        block_means(stack.total.values, stack.mask.mask, params.blocks, 2.0**-stack.total.exponent)
+        if stack.mask.usable
         else None
-        for one in stacks
+        for stack in stacks
     ]
     return assess_contrast(grids, GROUP, params)
 

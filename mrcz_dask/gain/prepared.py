@@ -156,9 +156,9 @@ def prepare_gain(
     gain = Gain.of(multiplier, dark=dark, defects=masks)
     about["defects_in_all"] = int(np.count_nonzero(gain.bad))
     if gain.bad.mean() > MOST:
-        given = ", ".join(filter(None, (options.gain, options.dark, options.defects)))
+        names = ", ".join(filter(None, (options.gain, options.dark, options.defects)))
         raise ParameterError(
-            f"{given}: {gain.bad.mean():.0%} of the frame's {named(gain.shape)} pixels would be defects; "
+            f"{names}: {gain.bad.mean():.0%} of the frame's {named(gain.shape)} pixels would be defects; "
             f"expected at most {MOST:.0%}. Give the references and the list of this camera"
         )
     arrays: list[NDArray[Any]] = [gain.image, gain.bad.view(np.uint8)]
@@ -181,12 +181,12 @@ def _findings(prepared: PreparedGain, first: _FirstStacks, *, force: bool) -> tu
     try:
         for count in (FIRST, MORE):
             findings = prepared.against(first.pattern(count))
-            if first.number <= FIRST or not any(one.undecided for one in findings):
+            if first.number <= FIRST or not any(problem.undecided for problem in findings):
                 break
     except SessionError as error:
         return (f"gain and dark are not compared with stacks: {error}",)
     texts = accepted(findings, force=force)
-    if any(one.worse for one in findings):
+    if any(problem.worse for problem in findings):
         prepared.about["forced"] = True
     return texts
 
@@ -203,8 +203,8 @@ class _FirstStacks:
         """Return the pattern of so many stacks, or of all that there are."""
         count = min(count, self.number)
         if count not in self._patterns:
-            found = session_pattern(self._stacks[:count], inputs=self._inputs, listen=self._listen)
-            self._patterns[count] = found.pattern
+            pattern = session_pattern(self._stacks[:count], inputs=self._inputs, listen=self._listen)
+            self._patterns[count] = pattern.pattern
         return self._patterns[count]
 
 

@@ -155,7 +155,7 @@ def _line_on_the_right(
 
 
 def _legend(plot: Figure, items: dict[str, list[Any]]) -> None:
-    made = Legend(
+    legend = Legend(
         items=[LegendItem(label=label, renderers=lines) for label, lines in items.items()],
         orientation="horizontal",
         border_line_color=None,
@@ -164,7 +164,7 @@ def _legend(plot: Figure, items: dict[str, list[Any]]) -> None:
         label_text_font_size="12px",
         click_policy="hide",
     )
-    plot.add_layout(made, "above")
+    plot.add_layout(legend, "above")
 
 
 def _hover(plot: Figure, renderers: list[Any], more: list[tuple[str, str]]) -> None:

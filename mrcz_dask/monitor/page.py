@@ -194,10 +194,10 @@ def _table(not_done: tuple[NotDone, ...]) -> Iterator[Markup]:
         yield element("div", "nothing", class_="quiet")
         return
     rows = [element("tr", element("th", "stack"), element("th", "reason"))]
-    for one in not_done[:LISTED]:
-        when = one.phase if one.time is None else f"{one.phase}, {clock(one.time)}"
-        name = element("td", element("b", one.name), element("div", when, class_="quiet"))
-        rows.append(element("tr", name, element("td", one.reason)))
+    for stack in not_done[:LISTED]:
+        when = stack.phase if stack.time is None else f"{stack.phase}, {clock(stack.time)}"
+        name = element("td", element("b", stack.name), element("div", when, class_="quiet"))
+        rows.append(element("tr", name, element("td", stack.reason)))
     yield element("table", *rows)
     if len(not_done) > LISTED:
         yield element("div", f"and {len(not_done) - LISTED} more", class_="quiet")

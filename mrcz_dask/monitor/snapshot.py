@@ -230,7 +230,7 @@ def _seconds_left(state: SessionState, stacks: Sequence[StackState], now: dateti
     if state.ended is not None or state.waiting:
         return None
     done = [(mark, cost) for name, cost in COSTS.items() for mark in state.marks.get(name, ())]
-    last = sorted(done, key=lambda one: one[0].time)[-LAST:]
+    last = sorted(done, key=lambda pair: pair[0].time)[-LAST:]
     rate = _rate([mark.time for mark, _ in last], [mark.bytes * cost for mark, cost in last], now)
     to_sum = sum(s.bytes_in for s in stacks if s.state == "found")
     to_correct = sum(s.bytes_in for s in stacks if s.state in ("found", "summed", "provisional"))

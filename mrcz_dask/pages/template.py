@@ -115,8 +115,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], name: str) ->
     """Build an HTML table that scrolls sideways if it is wide; screen readers say its `name`."""
     head = element("tr", *(element("th", text, scope="col") for text in header))
     body = joined(element("tr", *(element("td", cell) for cell in row)) for row in rows)
-    made = element("table", element("thead", head), element("tbody", body))
-    return element("div", made, class_="scroll", tabindex=0, role="region", aria_label=name)
+    content = element("table", element("thead", head), element("tbody", body))
+    return element("div", content, class_="scroll", tabindex=0, role="region", aria_label=name)
 
 
 def data_uri(kind: str, data: bytes) -> str:

@@ -90,11 +90,11 @@ def _gain(about: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
 def unnamed_settings(data: SessionData) -> dict[str, Any]:
     """Return settings that differ from their defaults and that Python alone can set, no option of `koma`."""
     usual = Settings().to_dict()
-    found = {}
+    unnamed = {}
     for group in (f.name for f in fields(Settings)):
         if group in ("write", "gain"):
             continue
         for name, value in data.settings[group].items():
             if name not in (*OPTIONS.get(group, ()), "break_after") and value != usual[group].get(name):
-                found[f"{group}.{name}"] = value
-    return found
+                unnamed[f"{group}.{name}"] = value
+    return unnamed

@@ -284,7 +284,7 @@ class SessionData:
     @property
     def breaks(self) -> dict[str, Break]:
         """The breaks of the session, each by the name of the first stack after it."""
-        return {one.first: one for s in self.stacks for one in s.breaks}
+        return {item.first: item for s in self.stacks for item in s.breaks}
 
     @property
     def timed(self) -> bool:

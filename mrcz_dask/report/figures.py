@@ -29,7 +29,7 @@ def over_stacks(data: SessionData) -> Iterator[FigureData]:
         speed,
     )
     figures = (make(data) for make in makers)
-    yield from (one for one in figures if one is not None and any(map(len, one.columns.values())))
+    yield from (figure for figure in figures if figure is not None and any(map(len, figure.columns.values())))
 
 
 def _columns(stacks: Sequence[StackData], **of: Callable[[StackData], Any]) -> dict[str, Column]:
@@ -104,7 +104,7 @@ def turnover(data: SessionData) -> FigureData:
 
 def survival(data: SessionData) -> FigureData:
     """Return the figure of how many hot pixels are still hot some stacks later."""
-    found, life = data.health.survival, data.health.lifetime
+    survival, life = data.health.survival, data.health.lifetime
     words = (
         ""
         if life is None
@@ -118,9 +118,9 @@ def survival(data: SessionData) -> FigureData:
         f"detector whose defects stay; what is lost at once is noise at the threshold.{words}",
         "",
         {
-            "lag": [s.lag for s in found],
-            "share": [s.share for s in found],
-            "pixels": [s.pixels for s in found],
+            "lag": [s.lag for s in survival],
+            "share": [s.share for s in survival],
+            "pixels": [s.pixels for s in survival],
         },
         {} if life is None else {"lifetime": life.stacks, "seen": life.seen},
     )
@@ -147,13 +147,13 @@ def places(data: SessionData) -> FigureData | None:
 
 def lines(data: SessionData) -> FigureData | None:
     """Return the figure of hot pixels in each detector column and row, which shows bad read-out lines."""
-    found = data.health.hot
-    if found is None:
+    hot = data.health.hot
+    if hot is None:
         return None
-    out = found.standing_out()
-    named = [f"{one.what} {one.place} ({one.pixels:.1f}, usual {one.usual:.1f})" for one in out[:6]]
+    out = hot.standing_out()
+    named = [f"{line.what} {line.place} ({line.pixels:.1f}, usual {line.usual:.1f})" for line in out[:6]]
     more = f" and {len(out) - 6} more" if len(out) > 6 else ""
-    profiles = [("column", found.columns), ("row", found.rows)]
+    profiles = [("column", hot.columns), ("row", hot.rows)]
     rows = [(what, k, float(v)) for what, profile in profiles for k, v in enumerate(profile)]
     return FigureData(
         "lines",
@@ -312,13 +312,13 @@ def chosen(data: SessionData) -> list[tuple[str, StackData]]:
     """Return the stacks that a report always shows: the first one, and the one whose histogram fits worst."""
     first = next((s for s in data.stacks if s.number in data.looks), None)
     last = worst([s for s in data.stacks if s.number in data.looks])
-    found = [("first", first), ("worst", last)]
-    return [(name, s) for name, s in found if s is not None and (name == "first" or s is not first)]
+    stacks = [("first", first), ("worst", last)]
+    return [(name, s) for name, s in stacks if s is not None and (name == "first" or s is not first)]
 
 
-def histogram(one: StackData, look: StackSample, name: str) -> FigureData:
+def histogram(stack: StackData, look: StackSample, name: str) -> FigureData:
     """Return the figure of one stack's histogram, with its fit, the residual, and the outlier weights."""
-    fit, mask = look.fit, one.mask
+    fit, mask = look.fit, stack.mask
     assert fit is not None and mask is not None
     total = int(fit.counts.sum()) + fit.below + fit.above
     z = fit.z.astype(np.float64)
@@ -327,7 +327,7 @@ def histogram(one: StackData, look: StackSample, name: str) -> FigureData:
     dark, hot = mask.t_dark, mask.t_hot
     return FigureData(
         f"histogram.{name}",
-        f"Histogram, fit, residual and weight: stack {one.number}, {one.name}",
+        f"Histogram, fit, residual and weight: stack {stack.number}, {stack.name}",
         "Above: pixels of the sum and the normal curve that fits the good ones (on the axis on which "
         "counting is symmetric). Middle: how far the histogram leaves the curve; beyond a tail's line are "
         "outliers. Below: the weight, 1 = kept, 0 = replaced. "
@@ -360,14 +360,14 @@ def _sigma(threshold: float | None) -> str:
     return "off" if threshold is None else f"{threshold:.2f} sigma"
 
 
-def patch(one: StackData, look: StackSample, name: str) -> FigureData:
+def patch(stack: StackData, look: StackSample, name: str) -> FigureData:
     """Return the figure of the patch of a stack with most outliers, before and after correction."""
     assert look.patch is not None and look.weight is not None
     ny, nx = look.weight.shape
     y, x = np.indices((ny, nx))
     return FigureData(
         f"patch.{name}",
-        f"Before and after: stack {one.number}, {one.name}",
+        f"Before and after: stack {stack.number}, {stack.name}",
         f"Mean over frames of {nx} x {ny} pixels where most outliers are (rows from {look.corner[0]}, "
         f"columns from {look.corner[1]}), on one gray scale. Marked are the outliers; afterwards none of "
         "them should be seen, and no lines.",

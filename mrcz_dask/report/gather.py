@@ -146,7 +146,7 @@ class _Reader:
             caveats=() if result is None else result.caveats,
             evidence={} if result is None else result.evidence,
             bands=tuple(Band.from_dict(band) for band in koma.get("bands", ())),
-            breaks=tuple(Break.from_dict(one) for one in koma.get("breaks", ())),
+            breaks=tuple(Break.from_dict(item) for item in koma.get("breaks", ())),
             agrees=_agree(record, steps),
             bytes_in=state.bytes_in,
             bytes_out=0 if result is None else result.bytes_out,
@@ -179,7 +179,7 @@ class _Reader:
             self.attempt(partial(self.store.load, s.stem, "coarse"))
             for s in having[:: -(-len(having) // COARSE) or 1]
         ]
-        known = [one[0].astype(np.float64) for one in images if one is not None]
+        known = [pair[0].astype(np.float64) for pair in images if pair is not None]
         return smooth_structure(np.mean(known, axis=0)) if known else None
 
     def thumbnails(self, stack: StackData) -> StackSample:

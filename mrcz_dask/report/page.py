@@ -145,7 +145,7 @@ def _facts(data: SessionData) -> Iterator[tuple[str, object]]:
     yield "Outlier filter", f"rule {settings['outliers']['rule']}"
     yield "Correction", f"KOMA, radius {koma['radius']}, method {koma['method']}, form {koma['form']}"
     yield "Gain reference", _gain(data)
-    yield from (("Break", f"before {one.first}: {one.reason}") for one in data.breaks.values())
+    yield from (("Break", f"before {item.first}: {item.reason}") for item in data.breaks.values())
     kind = f", {write['dtype']}" if write["write"] == "normalized" else ""
     yield "Written", f"{write['write']} as {write['format']}{kind}, codec {write['codec']}"
     size_in, size_out = (sum(getattr(s, name) for s in data.stacks) for name in ("bytes_in", "bytes_out"))
@@ -303,7 +303,11 @@ def _do_it_again(data: SessionData) -> Markup:
         parts.append(element("p", f"Given in a program, without an option: {values}."))
     for title, command in other_commands(data):
         parts += [element("h3", title), element("pre", command)]
-    rows = [(f"{group}.{name}", value) for group, one in data.settings.items() for name, value in one.items()]
+    rows = [
+        (f"{group}.{name}", value)
+        for group, values in data.settings.items()
+        for name, value in values.items()
+    ]
     settings = table(("setting", "value"), rows, "Settings")
     parts.append(element("details", element("summary", "All settings"), settings))
     return _section("again", "Do it again", *parts)

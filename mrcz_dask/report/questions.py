@@ -121,8 +121,10 @@ class Answer:
 
 def verdict(data: SessionData) -> tuple[Level, tuple[Answer, ...]]:
     """Answer all questions about a session; return the worst level, and all findings with the worst first."""
-    findings = sorted((one.judge(data) for one in QUESTIONS), key=lambda one: -LEVELS.index(one.level))
-    known = [one.level for one in findings if one.level != "unknown"]
+    findings = sorted(
+        (question.judge(data) for question in QUESTIONS), key=lambda answer: -LEVELS.index(answer.level)
+    )
+    known = [answer.level for answer in findings if answer.level != "unknown"]
     return max(known, key=LEVELS.index, default="unknown"), tuple(findings)
 
 

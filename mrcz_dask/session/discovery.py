@@ -79,16 +79,16 @@ def discover(
     root = session_folder(Path(folder), None if output is None else Path(output))
     listing = list_stacks(root, None if output is None else Path(output), include, exclude, recursive)
     probed = _map(partial(probe, root, listing.mdocs, inputs=inputs, outputs=outputs), listing.files)
-    found = assemble(root, listing, probed)
-    if not found.stacks:
-        reasons = [f"{one.path.name} ({one.reason})" for one in found.skipped[:1]]
-        reasons += [some([one.reason for one in found.rejected], 1)] if found.rejected else []
+    discovery = assemble(root, listing, probed)
+    if not discovery.stacks:
+        reasons = [f"{file.path.name} ({file.reason})" for file in discovery.skipped[:1]]
+        reasons += [some([file.reason for file in discovery.rejected], 1)] if discovery.rejected else []
         raise SessionError(
-            f"{root}: no stack that can be processed; {len(found.skipped)} files skipped, "
-            f"{len(found.rejected)} rejected: {'; '.join(reasons)}; check the folder, or use --recursive for "
-            "a tree of folders"
+            f"{root}: no stack that can be processed; {len(discovery.skipped)} files skipped, "
+            f"{len(discovery.rejected)} rejected: {'; '.join(reasons)}; check the folder, or use --recursive "
+            "for a tree of folders"
         )
-    return found
+    return discovery
 
 
 def session_folder(folder: Path, output: Path | None) -> Path:
@@ -129,7 +129,7 @@ def assemble(root: Path, listing: Listing, probed: Sequence[ProbedFile]) -> Disc
     Stacks of another kind than most (the earliest's, of several) are rejected, and so are images that were
     stacks of the session and lost their other frames.
     """
-    files = [one.found for one in probed]
+    files = [file.found for file in probed]
     timed, doubts_of_tilts = with_tilts(root, listing.mdocs, [f for f in files if isinstance(f, StackEntry)])
     timed, doubts_of_series = with_star_series(root, timed)
     entries = sorted(timed, key=lambda entry: (entry.acquired.time, entry.name))
@@ -151,22 +151,22 @@ def assemble(root: Path, listing: Listing, probed: Sequence[ProbedFile]) -> Disc
     cut = [f for f in files if isinstance(f, SingleFrame) and _was_a_stack(f, stacks)]
     rejected += [
         Rejected(
-            one.path,
-            f"{one.path}: has one frame, of the size and type of the session's stacks; expected 2 or more, "
+            image.path,
+            f"{image.path}: has one frame, of the size and type of the session's stacks; expected 2 or more, "
             f"as other stacks have ({stacks[0].name}: {stacks[0].shape[0]}); copy it again from where it "
             "came from, or leave it out (--exclude)",
         )
-        for one in cut
+        for image in cut
     ]
     skipped = [*listing.skipped, *(f for f in files if isinstance(f, Skipped) and f not in cut)]
     of_mdocs = dict.fromkeys(
-        (*(text for one in probed for text in one.warnings), *doubts_of_tilts, *doubts_of_series)
+        (*(text for file in probed for text in file.warnings), *doubts_of_tilts, *doubts_of_series)
     )
     return Discovery(
         root,
         tuple(stacks),
-        tuple(sorted(skipped, key=lambda one: one.path)),
-        tuple(sorted(rejected, key=lambda one: one.path)),
+        tuple(sorted(skipped, key=lambda file: file.path)),
+        tuple(sorted(rejected, key=lambda file: file.path)),
         (*listing.warnings, *of_mdocs, *_doubts(stacks)),
     )
 

@@ -197,6 +197,6 @@ class Discovery:
         """Yield lines of text that tell the user which files were found, skipped and rejected."""
         yield f"{len(self.stacks)} stacks of {self.stacks[0].kind} ({readable(self.size)}) in {self.folder}"
         yield from (f"  {stack.acquired}  {stack.name}" for stack in self.stacks)
-        yield from (f"skipped: {self.name_of(one.path)}: {one.reason}" for one in self.skipped)
-        yield from (f"rejected: {one.reason}" for one in self.rejected)
+        yield from (f"skipped: {self.name_of(file.path)}: {file.reason}" for file in self.skipped)
+        yield from (f"rejected: {file.reason}" for file in self.rejected)
         yield from (f"warning: {text}" for text in self.warnings)

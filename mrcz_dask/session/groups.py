@@ -81,8 +81,8 @@ class Grouping:
             return () if name is None else (Group(name, "as --groups says"),)
         if (series := _series(entry)) is not None:
             return (series,)
-        found = self._of_angle(entry), self._of_place(entry) or _hole(entry)
-        return tuple(group for group in found if group is not None)
+        groups = self._of_angle(entry), self._of_place(entry) or _hole(entry)
+        return tuple(group for group in groups if group is not None)
 
     def _of_angle(self, entry: StackEntry) -> Group | None:
         """Return the tilt series that is recorded; the next one begins where an angle is there again."""

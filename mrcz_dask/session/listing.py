@@ -122,7 +122,7 @@ def list_stacks(
     names = _Names(folder, walk.files)
     included = names.matching(include or ())
     chosen = [path for path in walk.files if not include or path in included]
-    patterns = [pattern for one in exclude or () for pattern in _patterns(one, names)]
+    patterns = [pattern for item in exclude or () for pattern in _patterns(item, names)]
     reasons = names.matching(patterns)
     left = [path for path in chosen if path not in reasons]
     if not left:
@@ -175,7 +175,7 @@ class _Names:
         """Return the files of this name, whatever characters it has; else those that match the pattern."""
         if pattern in self.literal:
             return self.literal[pattern]
-        return [p for p, names in self._names.items() if any(fnmatchcase(one, pattern) for one in names)]
+        return [p for p, names in self._names.items() if any(fnmatchcase(name, pattern) for name in names)]
 
     def matching(self, patterns: Sequence[str]) -> dict[Path, str]:
         """Return the files that patterns stand for, each with the first of its patterns."""
@@ -202,12 +202,12 @@ def _patterns(pattern: str, names: _Names) -> Iterator[str]:
 
 def _nothing(walk: _Walk, include: Sequence[str] | None, excluded: int) -> str:
     where = f"{walk.root} and the folders below it" if walk.recursive else f"{walk.root}"
-    found = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in sorted(walk.suffixes.items()))
+    counts = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in sorted(walk.suffixes.items()))
     chosen = f" that match {some(map(repr, include))}" if include else ""
     left = f", {excluded} of them excluded" if excluded else ""
-    unread = "".join(f"; {one.reason}" for one in walk.rejected)
+    unread = "".join(f"; {file.reason}" for file in walk.rejected)
     tree = "" if walk.recursive else ", or use --recursive for a tree of folders"
     return (
         f"{where}: no stacks; looked for {LOOKED_FOR} (in any case){chosen}; "
-        f"found {found or 'no files'}{left}{unread}; check the folder and the patterns{tree}"
+        f"found {counts or 'no files'}{left}{unread}; check the folder and the patterns{tree}"
     )

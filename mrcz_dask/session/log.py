@@ -66,9 +66,9 @@ def from_line(line: str) -> Moment | None:
             raise FormatError(f"{NAME} is of another layout than this program's, {VERSION}; {REMEDY}")
         if kind is not None:
             if isinstance(values.get("found"), dict):
-                found = values["found"] = _FOUND[values["phase"]].from_dict(values["found"])
-                if isinstance(found, StackResult | Written):
-                    names = (found.output, *dict(found.files))
+                record = values["found"] = _FOUND[values["phase"]].from_dict(values["found"])
+                if isinstance(record, StackResult | Written):
+                    names = (record.output, *dict(record.files))
                     if not all(map(is_inside, names)):
                         raise ValueError(f"found {some(names)}, outside of the folder")
             return time, kind.from_dict(values)  # raises TypeError for the fields of another version
@@ -86,9 +86,9 @@ def read_messages(folder: Path) -> Iterator[Moment]:
     try:
         with os.fdopen(open_file(folder / NAME), encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                found = from_line(line)
-                if found is not None:
-                    yield found
+                message = from_line(line)
+                if message is not None:
+                    yield message
     except OSError:  # what is not known is looked at again
         return
 

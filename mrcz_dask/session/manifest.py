@@ -54,7 +54,7 @@ class Manifest:
     def __init__(self, folder: Path, known: Iterable[OutputRecord], warn: messages.Listener) -> None:
         self._warn = warn
         self._path: Path | None = folder / NAME
-        self._files = {one.name: one.files for one in known}
+        self._files = {result.name: result.files for result in known}
         ours = {name for files in self._files.values() for name, _ in files}
         self._others: dict[str, str] = {}
         with suppress(OSError):  # said when it is written
@@ -78,7 +78,7 @@ class Manifest:
             case _:
                 return
         if self._path is not None:
-            new = dict(one for files in self._files.values() for one in files)
+            new = dict(item for files in self._files.values() for item in files)
             _write(self._path, _merged(self._others, new), self._warn)
 
 
@@ -100,12 +100,12 @@ def _merged(known: dict[str, str], new: dict[str, str]) -> dict[str, str]:
 
 def listed(folder: Path, results: Iterable[OutputRecord]) -> list[OutputRecord]:
     """Return the outputs in a folder's ``MANIFEST`` that are not among `results`."""
-    others = {name for one in results for name, _ in one.files}
-    files = {name: one for name, one in (_listed(folder / NAME) or {}).items() if name not in others}
-    found: dict[str, list[tuple[str, str]]] = {}
+    others = {name for result in results for name, _ in result.files}
+    files = {name: sha256 for name, sha256 in (_listed(folder / NAME) or {}).items() if name not in others}
+    listed: dict[str, list[tuple[str, str]]] = {}
     for name, sha256 in files.items():
-        found.setdefault(_of_stack(name), []).append((name, sha256))
-    return [Written(output, output, 0, "", tuple(of)) for output, of in found.items()]
+        listed.setdefault(_of_stack(name), []).append((name, sha256))
+    return [Written(output, output, 0, "", tuple(of)) for output, of in listed.items()]
 
 
 def damage(folder: Path, results: Iterable[OutputRecord]) -> str:
@@ -119,7 +119,7 @@ def damage(folder: Path, results: Iterable[OutputRecord]) -> str:
         The last result of each stack. Results of older versions name no files.
     """
     path = folder / NAME
-    latest = {one.name: one.files for one in results}  # of two formats of one stack
+    latest = {result.name: result.files for result in results}  # of two formats of one stack
     due = {name: sha256 for files in latest.values() for name, sha256 in files}
     known = _listed(path)
     if known is None and (due or not _is_foreign(path)):
@@ -143,7 +143,7 @@ def unlisted(folder: Path, results: Iterable[OutputRecord], stacks: Iterable[Pat
         Paths of the sound stacks in the folder, and in those below it.
     """
     known = {folder / _of_stack(name) for name in _listed(folder / NAME) or {}}
-    known |= {folder / one.output for one in results}
+    known |= {folder / result.output for result in results}
     missing = []
     for path in stacks:
         with suppress(MrczDaskError, OSError):
@@ -173,10 +173,10 @@ def _listed(path: Path) -> dict[str, str] | None:
 
 def _file(line: str) -> tuple[str, str] | None:
     """Return name and SHA-256 in a line; None if it is damaged, or leads out of the folder."""
-    found = _LINE.fullmatch(line)
-    if found is None:
+    match = _LINE.fullmatch(line)
+    if match is None:
         return None
-    escaped, sha256, name = found.groups()
+    escaped, sha256, name = match.groups()
     if escaped:
         back = {value: key for key, value in _ESCAPES.items()}
         name = re.sub(r"\\[\\nr]", lambda it: back[it[0]], name)
@@ -202,7 +202,7 @@ def _head(text: str) -> str:
 def _write(path: Path, files: dict[str, str], warn: messages.Listener) -> None:
     lines = []
     for name, sha256 in sorted(files.items()):
-        escaped = re.sub(r"[\\\n\r]", lambda found: _ESCAPES[found[0]], name)
+        escaped = re.sub(r"[\\\n\r]", lambda match: _ESCAPES[match[0]], name)
         lines.append(f"{'' if escaped == name else chr(92)}{sha256}  {escaped}\n")
     text = "".join(lines)
     data = f"{_head(text)}\n{text}".encode("utf-8", "surrogateescape")
@@ -227,8 +227,8 @@ def lost(folder: Path, results: Iterable[OutputRecord], *, read: bool) -> dict[s
     read
         Whether files are read and compared by their digests, beside their names and sizes.
     """
-    found = {one.output: _problem(folder, one, read=read) for one in results}
-    return {output: problem for output, problem in found.items() if problem}
+    problems = {output.output: _problem(folder, output, read=read) for output in results}
+    return {output: problem for output, problem in problems.items() if problem}
 
 
 def _is_there(path: Path) -> bool:
@@ -238,21 +238,23 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _problem(folder: Path, one: OutputRecord, *, read: bool) -> str:
-    path = folder / one.output
-    gone = [name for name in dict(one.files) or [one.output] if not _is_there(folder / name)]
+def _problem(folder: Path, output: OutputRecord, *, read: bool) -> str:
+    path = folder / output.output
+    gone = [name for name in dict(output.files) or [output.output] if not _is_there(folder / name)]
     if gone:
         return f"{some(gone)} is gone; {REMEDY}"
     # of the output and its sidecar there is a digest, but of a command without a log
-    others = {name: sha256 for name, sha256 in one.files if not one.digest or _of_stack(name) != one.output}
-    found = files_in([folder / name for name in others], folder) if read else ()
-    if changed := [name for name, sha256 in found if sha256 != others[name]]:
+    others = {
+        name: sha256 for name, sha256 in output.files if not output.digest or _of_stack(name) != output.output
+    }
+    actual = files_in([folder / name for name in others], folder) if read else ()
+    if changed := [name for name, sha256 in actual if sha256 != others[name]]:
         return f"{some(changed)} is not what {NAME} lists (by its SHA-256); {REMEDY}"
-    if not one.digest:
+    if not output.digest:
         return ""
     size = measure(path).size
-    if size != one.bytes_out:
-        return f"{one.output} has {size} bytes; the run wrote {one.bytes_out}; {REMEDY}"
-    if read and whole_digest(path) != one.digest:
-        return f"{one.output} is not the file that the run wrote (by its digest); {REMEDY}"
+    if size != output.bytes_out:
+        return f"{output.output} has {size} bytes; the run wrote {output.bytes_out}; {REMEDY}"
+    if read and whole_digest(path) != output.digest:
+        return f"{output.output} is not the file that the run wrote (by its digest); {REMEDY}"
     return ""

@@ -58,13 +58,13 @@ def read_back(
             with StackReader(place) as stored, phase("sum"):
                 for k in range(len(stored)):
                     chunks.update(stored.stored_chunk(k))
-            found = chunks.hexdigest()
+            actual = chunks.hexdigest()
         else:
             with open_source(place) as reader:
-                found = pixel_digest(reader, reverse_rows=reverse_rows)
-        if found != expected:
+                actual = pixel_digest(reader, reverse_rows=reverse_rows)
+        if actual != expected:
             raise DamagedError(
-                f"{target}: read back with digest {found}, expected {expected}; it was not kept: "
+                f"{target}: read back with digest {actual}, expected {expected}; it was not kept: "
                 "keep the input, and check disk and memory"
             )
         if place.is_dir():

@@ -183,7 +183,7 @@ def mdoc_text(exposure: Exposure, frames: int, dose: float) -> str:
 @contextmanager
 def filled_at_once(folder: Path) -> Iterator[Path]:
     """Give a hidden folder in `folder`, new or empty; files move up if the block succeeds, else vanish."""
-    made = not folder.exists()
+    is_new = not folder.exists()
     _prepare(folder)
     try:
         with TemporaryDirectory(prefix=".simulating-", dir=folder) as place:
@@ -193,18 +193,18 @@ def filled_at_once(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise explain(error, folder) from error
     finally:
-        if made and not any(folder.iterdir()):
+        if is_new and not any(folder.iterdir()):
             folder.rmdir()
 
 
 def _prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        found = sorted(path.name for path in folder.iterdir())
+        names = sorted(path.name for path in folder.iterdir())
     except OSError as error:
         raise explain(error, folder) from error
-    if found:
+    if names:
         raise OutputExistsError(
-            f"{folder} holds {len(found)} entries, {found[0]!r} among them; expected a new or an empty"
+            f"{folder} holds {len(names)} entries, {names[0]!r} among them; expected a new or an empty"
             " folder; choose another one or remove what is there"
         )

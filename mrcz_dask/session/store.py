@@ -84,10 +84,10 @@ class SessionStore:
         root = self.path / "zarr.json"
         if not root.exists():
             zarr.create_group(self.path, attributes=ROOT)
-        found = group_attributes(self.path, f"remove the file {root} and run again").get("mrcz_dask_store")
-        if found != VERSION:
+        version = group_attributes(self.path, f"remove the file {root} and run again").get("mrcz_dask_store")
+        if version != VERSION:
             raise FormatError(
-                f"{self.path}: session store of layout {found!r}; this program writes {VERSION}. "
+                f"{self.path}: session store of layout {version!r}; this program writes {VERSION}. "
                 "Move the folder away, or choose another output folder."
             )
         for name in (name for name in GROUPS if not (self.path / name / ZARR_FILE).exists()):
@@ -238,8 +238,8 @@ class SessionStore:
 
     def drop_blocks(self) -> None:
         """Delete the sums of blocks when the run is over."""
-        for one in (self.path / "blocks").glob("[0-9a-f]*"):
-            shutil.rmtree(one, ignore_errors=True)
+        for block in (self.path / "blocks").glob("[0-9a-f]*"):
+            shutil.rmtree(block, ignore_errors=True)
 
     def put_gain(self, digest: str, gain: Gain, about: Mapping[str, Any]) -> None:
         """Write gain, dark and defects, and how they were turned, unless the store has them."""
@@ -268,8 +268,8 @@ class SessionStore:
 
     def correction_digest(self, stem: str, group: str = "corrections") -> str | None:
         """Read the digest of a stack's stored correction, without its pixels; None if there is none."""
-        found = self.attributes(f"{group}/{key_of(stem)}").get("digest")
-        return None if found is None else str(found)
+        digest = self.attributes(f"{group}/{key_of(stem)}").get("digest")
+        return None if digest is None else str(digest)
 
     def has_correction(self, stem: str, digest: str, group: str = "corrections") -> bool:
         """Read a stack's stored correction, and return whether it is whole and has this digest."""
@@ -328,7 +328,7 @@ class SessionStore:
         Zarr writes in a loop in the background, which a signal that interrupts this thread would leave
         running, and making files that nobody takes away. Signals do not reach other threads.
         """
-        nbytes = sum(one.nbytes for one in arrays.values())
+        nbytes = sum(array.nbytes for array in arrays.values())
         with phase("disk", nbytes), ThreadPoolExecutor(1) as thread:
             thread.submit(int).result()  # a thread that is interrupted while it starts is not waited for
             thread.submit(self._put_group, path, arrays, attributes).result()

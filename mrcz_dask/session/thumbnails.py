@@ -102,8 +102,8 @@ def corner(weight: NDArray[np.uint8]) -> tuple[int, int]:
     half = PATCH // 2
     ny, nx = weight.shape
     down, across = (max(2, -(-n // half)) for n in weight.shape)
-    found = np.flatnonzero(is_masked(weight))
-    cells = np.bincount(found // nx // half * across + found % nx // half, minlength=down * across)
+    outliers = np.flatnonzero(is_masked(weight))
+    cells = np.bincount(outliers // nx // half * across + outliers % nx // half, minlength=down * across)
     grid = cells.reshape(down, across)
     four = grid[:-1, :-1] + grid[1:, :-1] + grid[:-1, 1:] + grid[1:, 1:]
     row, column = np.unravel_index(int(four.argmax()), four.shape)

@@ -221,7 +221,7 @@ def _with_tilt(stack: StackEntry, tilts: Tilts, doubts: list[str]) -> StackEntry
     if not sections:
         return stack
     near = [_nearness(stack.path, path, mdoc) for path, mdoc in sections]
-    best = [one for one, nearness in zip(sections, near, strict=True) if nearness == max(near)]
+    best = [section for section, nearness in zip(sections, near, strict=True) if nearness == max(near)]
     path, mdoc = best[0]
     if len({mdoc.time for _, mdoc in best}) > 1:
         names = " and ".join(str(path) for path, _ in best)

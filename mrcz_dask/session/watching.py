@@ -100,20 +100,20 @@ class Watcher:
             if stamp is not None:
                 known = before.get(path)
                 self._files[path] = known if known and known.stamp == stamp else _File(stamp, now)
-        newest = max((one.changed for one in self._files.values()), default=0)
+        newest = max((file.changed for file in self._files.values()), default=0)
         probed = []
         for path, file in self._files.items():
             if newest - file.changed >= self.settle * 1e9 or now - file.since >= self.settle:
                 if file.found is None:
                     file.found = probe(root, listing.mdocs, path, self.inputs)
                 probed.append(file.found)
-        found = assemble(root, listing, probed)
+        discovery = assemble(root, listing, probed)
         # outputs keep the names with which they were made when another format of a stack comes
-        stacks = tuple(replace(e, stem=self._stems.get(e.name, e.stem)) for e in found.stacks)
+        stacks = tuple(replace(e, stem=self._stems.get(e.name, e.stem)) for e in discovery.stacks)
         if len({e.stem for e in stacks}) == len(stacks):
-            found = replace(found, stacks=stacks)
-        self._stems |= {e.name: e.stem for e in found.stacks}
-        return FolderState(found, len(self._files) - len(probed))
+            discovery = replace(discovery, stacks=stacks)
+        self._stems |= {e.name: e.stem for e in discovery.stacks}
+        return FolderState(discovery, len(self._files) - len(probed))
 
 
 def _stamp(path: Path, listing: Listing) -> Stamp | None:

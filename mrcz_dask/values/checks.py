@@ -94,7 +94,7 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
         for name, value in shown.bind(*args, **kwargs).arguments.items():
             kind, hint = shown.parameters[name].kind, hints()[name]
             values = value if kind is Parameter.VAR_POSITIONAL else (value,)
-            problems += [_wrong_type(name, one, _words(hint)) for one in values if not _fits(one, hint)]
+            problems += [_wrong_type(name, value, _words(hint)) for value in values if not _fits(value, hint)]
         if problems:
             raise ParameterTypeError(f"{function.__name__}: {'; '.join(problems)}")
         return function(*args, **kwargs)

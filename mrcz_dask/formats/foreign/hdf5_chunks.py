@@ -88,9 +88,9 @@ class FilteredPixels(DatasetPixels):
         unknown = [text.decode("utf-8", "replace") for code, _, _, text in filters if code not in _DECODERS]
         kind = library("h5py", "hdf5", "HDF5 files").h5t.py_create(dataset.dtype)
         if unknown or not kind.equal(dataset.id.get_type()):
-            found = f"filter {unknown[0]!r}" if unknown else "pixels of an unusual type"
+            problem = f"filter {unknown[0]!r}" if unknown else "pixels of an unusual type"
             raise HeaderError(
-                f"{name}: {dataset.name} has {found}; expected gzip, lzf, blosc, lz4, bitshuffle, zstd, or "
+                f"{name}: {dataset.name} has {problem}; expected gzip, lzf, blosc, lz4, bitshuffle, zstd, or "
                 "none; convert it with h5repack -f GZIP=1"
             )
         if any(most and chunk > most for chunk, most in zip(self.chunks, dataset.maxshape, strict=True)):

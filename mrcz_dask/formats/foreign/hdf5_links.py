@@ -127,7 +127,7 @@ class LinkedFiles:
         FormatError
             A group links to stacks of several kinds; or as `follow` raises.
         """
-        found: dict[str, JoinedStacks] = {}
+        stacks: dict[str, JoinedStacks] = {}
         groups = [self._root]
         while groups and len(groups) < _LARGEST_TREE:
             group, parts = groups.pop(), []
@@ -144,8 +144,8 @@ class LinkedFiles:
             if len({(part.shape[1:], part.dtype) for part in parts}) > 1:
                 raise FormatError(f"{self.name}: {group.name} links to stacks of several sizes; expected one")
             if parts:
-                found[group.name.strip("/")] = JoinedStacks(parts)
-        return found
+                stacks[group.name.strip("/")] = JoinedStacks(parts)
+        return stacks
 
     def check(self, array: Any, depth: int = 0) -> None:
         """Raise an error unless all pixels of a dataset are in the opened files,

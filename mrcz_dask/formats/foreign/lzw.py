@@ -26,9 +26,9 @@ def check_lzw(stream: bytes, nbytes: int) -> None:
     DamagedError
         It has a code that means nothing, or ends too early.
     """
-    found = _decoded_bytes(np.frombuffer(stream, np.uint8), nbytes)
-    if found < nbytes:
-        what = "has a code that means nothing" if found < 0 else f"ends after {found} of {nbytes} bytes"
+    decoded = _decoded_bytes(np.frombuffer(stream, np.uint8), nbytes)
+    if decoded < nbytes:
+        what = "has a code that means nothing" if decoded < 0 else f"ends after {decoded} of {nbytes} bytes"
         raise DamagedError(f"a strip in LZW {what}; copy the file again")
 
 

@@ -150,16 +150,16 @@ class TiffPages:
                 f"page {page.index} says where {len(offsets)} strips are, and how long {len(counts)} are; "
                 "expected both of every strip; copy the file again"
             )
-        found = list(zip(offsets, counts, strict=True))
-        for offset, count in found:
+        strips = list(zip(offsets, counts, strict=True))
+        for offset, count in strips:
             if not offset or not count or offset + count > self.source.size:
                 raise TruncatedError(
                     f"page {page.index} has {count} bytes at {offset}, but the file ends at "
                     f"{self.source.size}; copy the file again"
                 )
-        if not found:
+        if not strips:
             raise FormatError(f"page {page.index} has no pixels")
-        return found
+        return strips
 
     def close(self) -> None:
         """Close the file; a stream that the caller opened stays open."""
@@ -296,8 +296,8 @@ class TiffReader(ChecksummedSource):
             raise FormatError(f"its strips hold {filled} pixels, expected {out.size}")
 
     def _check(self, page: Any) -> None:
-        found = (*page.shape, np.dtype(page.dtype))
-        if found != self._stored:
+        actual = (*page.shape, np.dtype(page.dtype))
+        if actual != self._stored:
             raise FormatError(
                 f"{self.name}: page {page.index} is {page.shape} {page.dtype}, the first one "
                 f"{self._stored[:2]} {self._stored[2]}; expected pages of one kind"

@@ -169,7 +169,7 @@ def header_payload(header: Header, header_bytes: bytes) -> dict[str, Any]:
 
 def _mismatches(payload: dict[str, Any], header: Header, header_bytes: bytes) -> list[MrczDaskError]:
     """Compare the header with what the footer says about it; judge what it says about the pixels."""
-    stated, found = payload.get("header"), header_payload(header, header_bytes)
+    stated, actual = payload.get("header"), header_payload(header, header_bytes)
     if not isinstance(stated, dict):
         return [FooterError("the footer says nothing about the header")]
     problems: list[MrczDaskError] = []
@@ -180,10 +180,10 @@ def _mismatches(payload: dict[str, Any], header: Header, header_bytes: bytes) ->
         fitting = f"the footer has them at {begin}, as for NSYMBT {begin - HEADER_SIZE}"
         problems.append(HeaderError(f"{asked}; {fitting}; correct the header"))
     for key in ("shape", "dtype"):
-        if stated.get(key) != found[key]:
-            text = f"the header says {key} {found[key]}, the footer {stated.get(key)!r}; correct the header"
+        if stated.get(key) != actual[key]:
+            text = f"the header says {key} {actual[key]}, the footer {stated.get(key)!r}; correct the header"
             problems.append(HeaderError(text))
-    if stated.get("xxh3") != found["xxh3"]:
+    if stated.get("xxh3") != actual["xxh3"]:
         text = "the header is not the one that was written (its checksum does not match)"
         problems.append(DamagedError(text))
     if absurd := scale_problem(section(payload, "pixels")):

@@ -294,7 +294,7 @@ class Learner:
                 self._pattern.add(stack.total, mask.mask, masked_mean(stack.total, mask.mask))
                 if self._pattern.stacks in (1, FIRST):  # once it is decided, or there are five stacks
                     findings = self._against(self._pattern.pattern())
-                    if self._pattern.stacks == FIRST or not any(one.undecided for one in findings):
+                    if self._pattern.stacks == FIRST or not any(problem.undecided for problem in findings):
                         self._gain_notes = tuple(finding.text for finding in findings)
                         self._pattern = None
         else:

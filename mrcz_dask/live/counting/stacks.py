@@ -114,7 +114,9 @@ class CountingStack:
         more
             Batches that will be there, too: place of the first frame in the stack, and numbers of the frames.
         """
-        batches = {one.header["first"]: one.header["numbers"] for one in self.spool.records} | dict(more)
+        batches = {record.header["first"]: record.header["numbers"] for record in self.spool.records} | dict(
+            more
+        )
         numbers: list[int] = []
         while len(numbers) in batches:
             numbers += batches[len(numbers)]
@@ -157,9 +159,9 @@ def resume_stacks(
             streams[left.header.get("stream", "")].append(left)
         for spools in streams.values():
             acknowledged, expected = _acknowledged(spools), None
-            for left in sorted(spools, key=lambda one: int(one.header.get("first", 0))):
+            for left in sorted(spools, key=lambda spool: int(spool.header.get("first", 0))):
                 batches: list[SpoolRecord] = []
-                for batch in sorted(left.records, key=lambda one: int(one.header["first"])):
+                for batch in sorted(left.records, key=lambda record: int(record.header["first"])):
                     numbers = batch.header["numbers"]
                     follows = batch.header["first"] == frames_in(batches)
                     if not batches:
@@ -181,9 +183,13 @@ def _acknowledged(spools: list[SpoolReader]) -> float:
     """
     damaged = [left for left in spools if left.damage]
     unknown = inf if damaged else 0.0
-    if any(left.damage[-1].start > max((one.start for one in left.records), default=0) for left in damaged):
+    if any(
+        left.damage[-1].start > max((record.start for record in left.records), default=0) for left in damaged
+    ):
         return inf
-    return max((one.header.get("safe", unknown) for left in spools for one in left.records), default=unknown)
+    return max(
+        (record.header.get("safe", unknown) for left in spools for record in left.records), default=unknown
+    )
 
 
 def _resume_stack(

@@ -73,11 +73,11 @@ def grown_arrays(folder: Path, about: dict[str, Any]) -> list[str]:
     with reading(str(folder), "results of a processor", REMEDY):
         grown = sorted({entry.name for entry in folder.iterdir()} - {ZARR_FILE, *about["digests"]})
         for name, known in about["digests"].items():
-            found = sealed_array(folder / name, known["rows"])
-            smaller = any(n < m for n, m in zip(found["shape"], known["shape"], strict=True))
-            if smaller or found["metadata"] != known["metadata"]:
+            array = sealed_array(folder / name, known["rows"])
+            smaller = any(n < m for n, m in zip(array["shape"], known["shape"], strict=True))
+            if smaller or array["metadata"] != known["metadata"]:
                 raise DamagedError(f"{folder / name}: its metadata are not what was written; {REMEDY}")
-            grown += [name] * (found != known)
+            grown += [name] * (array != known)
     return grown
 
 

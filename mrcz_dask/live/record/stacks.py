@@ -186,7 +186,7 @@ def recorded_files(folder: Path) -> dict[tuple[str, int], Path]:
         with suppress(FileNotFoundError):
             for about, frame in islice(spooled(path), 1):
                 files[about.stream, frame.number] = path
-    for path in folder.glob("*.mrcz"):
+    for path in folder.glob("[!.]*.mrcz"):
         live = section(section(read_footer(path), "meta"), _KEY)
         if live:
             files[live["stream"], live["numbers"][0][0]] = path

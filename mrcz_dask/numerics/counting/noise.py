@@ -92,9 +92,9 @@ def _clipped(values: Floats) -> tuple[Floats, Floats]:
 def classes(noise: Floats) -> NDArray[np.uint8]:
     """Classify pixels by their noise: 0 quiet, 1 noisy, 2 unusable (stuck or unstable)."""
     relative = noise / np.median(noise)
-    found = np.where(relative > NOISY, 1, 0)
-    found[(relative < STUCK) | (relative > UNSTABLE) | ~np.isfinite(relative)] = 2
-    return found.astype(np.uint8)
+    kinds = np.where(relative > NOISY, 1, 0)
+    kinds[(relative < STUCK) | (relative > UNSTABLE) | ~np.isfinite(relative)] = 2
+    return kinds.astype(np.uint8)
 
 
 def detector_from(dark: Floats, noise: Floats) -> Detector:

@@ -78,9 +78,9 @@ def learn_places(places: ArrayLike) -> PlaceMap:
         raise ValueError(f"{values.size} places; expected at least {LEAST} to learn how they are spread")
     both = np.sort(np.concatenate([values, -values]))
     share = np.linspace(0, 1, NODES)
-    found = np.quantile(both, share)
-    keep = np.concatenate([[True], np.diff(found) > 1e-9])
-    return PlaceMap(found[keep], (share - 0.5)[keep])
+    quantiles = np.quantile(both, share)
+    keep = np.concatenate([[True], np.diff(quantiles) > 1e-9])
+    return PlaceMap(quantiles[keep], (share - 0.5)[keep])
 
 
 @compiled

@@ -174,8 +174,8 @@ class OrientationScore:
         return not math.isnan(self.z)
 
     def __str__(self) -> str:
-        found = f"{self.z:.1f}" if self.fits else "does not fit"
-        return f"{self.orientation} {self.sense}: {found}"
+        agreement = f"{self.z:.1f}" if self.fits else "does not fit"
+        return f"{self.orientation} {self.sense}: {agreement}"
 
 
 def score_orientations(

@@ -120,7 +120,7 @@ def gather_evidence(
     limit
         The share by which the dose must change.
     """
-    halves = [sketch_words(one, shape) for one in sketches]
+    halves = [sketch_words(sketch, shape) for sketch in sketches]
     channels = []
     if len({tuple(half.size for half in pair) for pair in halves}) == 1:
         for half, bits in zip(zip(*halves, strict=True), sketch_sizes(shape), strict=True):

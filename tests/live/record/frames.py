@@ -23,7 +23,7 @@ def some(*numbers: Iterable[int], **changed: Any) -> list[Frame]:
 
 
 def stacks(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("*.mrcz"))
+    return sorted(path.name for path in folder.glob("[!.]*.mrcz"))
 
 
 def check(folder: Path, numbers: list[int], stream: str | None = None) -> None:
@@ -31,5 +31,5 @@ def check(folder: Path, numbers: list[int], stream: str | None = None) -> None:
     found = list(recorded(folder, stream))
     assert [one.number for one in found] == numbers
     assert all(np.array_equal(one.data, pixels(one.number, dtype=one.data.dtype.str)) for one in found)
-    for path in folder.glob("*.mrcz"):
+    for path in folder.glob("[!.]*.mrcz"):
         assert verify_file(path).status == "sound"

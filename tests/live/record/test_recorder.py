@@ -195,6 +195,14 @@ def test_frames_can_be_read_while_it_records(tmp_path: Path) -> None:
         assert [one.number for one in recorded(tmp_path, "nobody")] == []
 
 
+def test_a_stack_that_is_being_written_is_not_read(tmp_path: Path) -> None:
+    with Recorder(tmp_path, frames_per_stack=4) as recorder:
+        recorder.append(some(range(4)))
+    # it gets its name between the listing of the folder and the opening: then this one is gone
+    (tmp_path / ".frames_0000000004.0a1b.part.mrcz").symlink_to("gone")
+    assert [one.number for one in recorded(tmp_path)] == [0, 1, 2, 3]
+
+
 def killed(folder: Path, to: Path) -> Path:
     """What a folder looks like to others if its recorder is killed now."""
     return Path(shutil.copytree(folder, to))
