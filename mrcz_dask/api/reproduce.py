@@ -67,9 +67,9 @@ def reproduce(
     session
         Folder of the inputs; by default the folder above the file or its own.
     listen
-        Is told what happens.
+        Gets messages about the progress.
     calibration, detector
-        Of counted stacks, where they are not beside it: see `count_again`.
+        Calibration and detector function of counted stacks, if they are not beside it: see `count_again`.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def reproduce_session(
     session
         Folder of the inputs; by default the folder above.
     listen
-        Is told what happens.
+        Gets messages about the progress.
 
     Returns
     -------

@@ -39,11 +39,11 @@ def run(
     Parameters
     ----------
     plan
-        Of the run.
+        Plan of the run.
     options
-        What is to be opened, or a connected client of `distributed`, which stays open.
+        Options of the client, or a connected client of `distributed`, which stays open.
     listen
-        Is told what happens.
+        Gets messages about the progress.
     pages
         Whether there is a page, and where; None = as the client suggests.
     report
@@ -53,12 +53,12 @@ def run(
     profile
         Whether times are taken.
     work
-        What is done with the plan: `carry_out`, or to follow a folder.
+        Function that carries the plan out: `carry_out`, or one that follows a folder.
 
     Returns
     -------
     Outcome, TimingReport or None
-        What was done, and where the time went.
+        Results of the run, and where the time went.
 
     Raises
     ------

@@ -49,7 +49,7 @@ class Stack:
     Attributes
     ----------
     entry
-        What the header and the .mdoc say about the movie.
+        Facts about the movie from its header and .mdoc.
     inputs
         How the file is read where its header leaves something open.
     """

@@ -38,9 +38,9 @@ class StackToConvert:
     Attributes
     ----------
     path, name
-        Of the stack; relative to the folder that was named.
+        Path of the stack, and its name relative to the folder that was named.
     stem
-        What its output is called, with folders.
+        Name of its output without suffix, with folders.
     in_folder
         It comes from a folder that was named, so that an output of an earlier run is kept.
     """

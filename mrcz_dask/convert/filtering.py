@@ -59,15 +59,15 @@ def filter_outliers(
     Parameters
     ----------
     path
-        Of the stack.
+        Path of the stack.
     folder
         Where STEM and the format's suffix go.
     outliers
-        How they are found.
+        Parameters of the outlier filter.
     codec
         As `check_format_codec` has it.
     format
-        Of the output; see `recompress`.
+        Format of the output; see `recompress`.
     stem, resume
         See `recompress`.
     params

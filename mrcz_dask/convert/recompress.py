@@ -76,20 +76,20 @@ def recompress(
     Parameters
     ----------
     path
-        Of the stack.
+        Path of the stack.
     folder
         Where STEM and the format's suffix go.
     codec
         As `check_format_codec` has it, such as ``uint4`` for four bits in ``mrcs``; for MRCZ also ``keep``:
         chunks are copied (version-2 chunks; others are written anew).
     format
-        Of the output. For other programs integers are stored in the narrowest type that all read alike, and
+        Format of the output. Integers for other programs have the narrowest type that all read alike, and
         rows as `reversed_rows` says. ``plain`` decompresses, for software that knows no MRCZ: MRC (.mrcs; an
         image as .mrc), quantized stacks as float32 counts, where ``mrcs`` keeps the stored integers.
     keep
         For ``plain``: the provenance goes behind the pixels, into a .json beside the file, or nowhere.
     stem
-        What the output is called, with folders; None = the stem of the stack's name.
+        Name of the output without suffix, with folders; None = that of the stack.
     params
         How the stack is read where its header leaves something open.
     overwrite

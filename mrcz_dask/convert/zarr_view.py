@@ -37,7 +37,7 @@ class View:
     Attributes
     ----------
     references
-        By their keys in the hierarchy.
+        References by their keys in the hierarchy.
     arrays
         Names of the stacks that are in it.
     left_out

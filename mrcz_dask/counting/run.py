@@ -172,7 +172,7 @@ class CountJob:
     Attributes
     ----------
     results, failures
-        By the names of stacks; outputs that an earlier run made are among them.
+        Results and failures by the names of stacks, with outputs of earlier runs.
     """
 
     def __init__(self, plan: CountPlan, method: CountingMethod, listen: messages.Listener) -> None:

@@ -34,7 +34,7 @@ def write_raw(
     Parameters
     ----------
     folder
-        Made if need be; must be empty.
+        Folder of the raw stacks, empty or new.
     params
         Parameters of the frames; each stack has electrons of its own.
     stacks

@@ -45,13 +45,13 @@ class ClusterCheck:
     Attributes
     ----------
     name
-        What was looked at.
+        Subject of the check, such as ``memory``.
     ok
         Whether it does what a session needs.
     found
-        What was found.
+        Result in words.
     remedy
-        What to do; empty where nothing is to be done.
+        Advice; empty if all is well.
     """
 
     name: str
@@ -88,9 +88,9 @@ class WorkerFacts:
     python, cores, memory
         Version, cores that it may use, and the memory of its node or control group, bytes.
     time
-        Of its clock, seconds since 1970.
+        Time of its clock, seconds since 1970.
     content
-        Of the client's file as the worker sees it; None where it does not.
+        Content of the client's file as the worker reads it; None if it cannot.
     wrote
         Name of the file that the worker wrote there.
     problem
@@ -117,9 +117,9 @@ def check_cluster(options: ClientOptions, folder: Path, listen: Listener) -> Rep
     options
         With a queue or a scheduler.
     folder
-        Of a session or its outputs, which workers must see under the same path.
+        Folder of a session or its outputs, which workers must see under the same path.
     listen
-        Is told what is going on.
+        Gets messages about the progress.
 
     Raises
     ------

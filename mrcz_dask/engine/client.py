@@ -40,9 +40,9 @@ class Client(Protocol):
     Attributes
     ----------
     slots
-        How many tasks run at a time.
+        Number of tasks that run at a time.
     threads
-        How many of them in one process.
+        Number of tasks that run at a time in one process.
     """
 
     slots: int
@@ -63,9 +63,9 @@ class Client(Protocol):
         Parameters
         ----------
         name
-            What Dask's dashboard calls it.
+            Name of the task in Dask's dashboard.
         function, arguments
-            What is called with what.
+            Function of the task, and its arguments.
         priority
             Smaller ones run first.
         """
@@ -125,7 +125,7 @@ class DaskClient:
     estimate
         Memory of a worker.
     share
-        Of a worker's limit that may be used.
+        Share of a worker's memory limit that tasks may use.
     slots
         Tasks at a time on all workers that there may be; None = on those that are there.
     wait

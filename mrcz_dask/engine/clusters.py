@@ -55,11 +55,11 @@ class Tls:
     Attributes
     ----------
     ca
-        Of the authority that signed both sides'.
+        Certificate of the authority that signed those of both sides.
     cert
-        Of this side.
+        Certificate of this side.
     key
-        Of this side; None = it is in the file of the certificate.
+        Key of this side; None = it is in the file of the certificate.
 
     Raises
     ------
@@ -89,7 +89,7 @@ class ClientOptions:
         Processes of a local cluster; 0 = no cluster, one stack after the other in this process; None = one
         for each core, or as many as the memory allows.
     threads
-        Of each worker of a local cluster.
+        Threads of each worker of a local cluster.
     memory
         Limit of a worker of a local cluster, bytes; None = the machine's memory, shared out.
     scheduler
@@ -163,11 +163,11 @@ def open_client(
     Parameters
     ----------
     options
-        What is to be opened, or a connected client of `distributed`, which stays open.
+        Options of the client, or a connected client of `distributed`, which stays open.
     estimate
         Memory of a worker.
     listen
-        Is told where the cluster is, and what a person should know about it.
+        Gets messages: the address of the cluster, and warnings.
 
     Raises
     ------

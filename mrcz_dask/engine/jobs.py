@@ -63,7 +63,7 @@ def open_cluster(
     Parameters
     ----------
     settings
-        Of the jobs.
+        Queue settings of the jobs.
     estimate
         Memory of a worker.
     dashboard

@@ -50,9 +50,9 @@ def local_cluster(
     Parameters
     ----------
     number
-        How many.
+        Number of workers.
     settings
-        Of Dask's configuration, as long as the cluster is there.
+        Settings of Dask while the cluster runs.
     again
         Whether a worker that ends while it starts is started again, which Dask does for others alone.
     direct

@@ -174,7 +174,7 @@ class Step:
     Attributes
     ----------
     name
-        What Dask's dashboard calls it.
+        Name in Dask's dashboard.
     function
         Gets the state before, or None, and the argument; what it was given must stay as it is.
     argument
@@ -200,9 +200,9 @@ class Task:
     Attributes
     ----------
     name
-        What Dask's dashboard calls it, such as ``sum-stack``.
+        Name in Dask's dashboard, such as ``sum-stack``.
     phase
-        What messages call it.
+        Name of the phase in messages.
     function
         Gets the argument, and the state of `step` if there is one.
     argument
@@ -359,7 +359,7 @@ def carry_out(client: Client, tasks: Sequence[Task]) -> Iterator[tuple[Any, Any 
     Parameters
     ----------
     client
-        Where.
+        Client on which the tasks run.
     tasks
         In any order; those of smaller priority run first.
     """

@@ -33,7 +33,7 @@ class MemoryEstimate:
     process
         Before its first task, bytes.
     task
-        Of each task at a time, bytes; the same for any number of stacks and of frames.
+        Memory of each task, bytes; the same for any number of stacks and of frames.
     """
 
     process: int
@@ -60,7 +60,7 @@ def estimate_memory(
     shape
         (ny, nx) of the frames.
     dtypes
-        Of the stacks' pixels.
+        Types of the stacks' pixels.
     output
         Type of the corrected pixels.
     gained
@@ -81,7 +81,7 @@ class WorkerPlan:
     workers
         Processes; 0 = this one alone.
     threads
-        Of each worker.
+        Threads of each worker.
     limit
         Memory of each worker, bytes.
     tasks
@@ -119,15 +119,15 @@ def plan_workers(
     Parameters
     ----------
     estimate
-        Of a worker.
+        Memory estimate of a worker.
     machine
         Memory of the machine, bytes.
     cores
-        Of the machine.
+        Cores of the machine.
     workers
         That are asked for; None = one for each core, or fewer where the memory asks for it.
     threads
-        Of each worker.
+        Threads of each worker.
     memory
         Limit of a worker, bytes; None = the machine's, shared out.
 
@@ -164,7 +164,7 @@ def tasks_per_worker(estimate: MemoryEstimate, workers: Iterable[tuple[float, in
     Parameters
     ----------
     estimate
-        Of a worker.
+        Memory estimate of a worker.
     workers
         Usable memory (0 = no limit) and threads of each.
 

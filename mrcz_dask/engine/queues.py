@@ -55,17 +55,17 @@ class QueueSettings:
     jobs
         Fewest and most at a time; as many as there is work for in between.
     cores
-        Of a job: so many workers of one thread, or fewer where its memory asks for it.
+        Cores of a job: as many workers of one thread, or fewer if memory is short.
     memory
-        Of a job, bytes; None = what the session's stacks need on all cores.
+        Memory of a job, bytes; None = as much as the session's stacks need on all cores.
     walltime
-        Of a job, seconds.
+        Wall time of a job, seconds.
     queue, account
         Queue (partition) and account (project); None = the system's default.
     interface
         Network interface for scheduler and workers, such as ib0; None = that of the default route.
     name
-        Of the jobs.
+        Name of the jobs.
     lifetime, stagger
         Seconds after which a worker ends by itself, give or take; None = so that it does before its job.
     wait
@@ -81,9 +81,9 @@ class QueueSettings:
     directives
         Further lines for the head of the script, without the ``#SBATCH``.
     resources
-        Of ``sge`` and ``pbs``: what is asked for with ``-l``, instead of cores and memory.
+        Request with ``-l`` for ``sge`` and ``pbs``, instead of cores and memory.
     parallel_environment
-        Of ``sge``: where several cores of one node are given.
+        Environment of ``sge`` that gives several cores of one node.
     tls
         Whether the connections are encrypted, with certificates made for the run.
     dashboard

@@ -37,9 +37,9 @@ class Movie:
     Attributes
     ----------
     path
-        Of the output.
+        Path of the output.
     stem
-        What its files are called, with the folders that it is in.
+        Name of its files without suffix, with folders.
     acquired
         When the stack was recorded, in ISO form.
     pixel_size
@@ -51,9 +51,9 @@ class Movie:
     shape
         (n, ny, nx).
     dtype
-        Of its frames in their unit.
+        Type of its frames in their unit.
     gain
-        What a run applied before all else, with the stack's gamma.
+        Gain, dark and defects that a run applied, with the stack's gamma.
     top_down, input_top_down
         Whether the rows of the output, and of the input, are in the order of TIFF: programs reverse these.
     """

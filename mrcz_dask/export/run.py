@@ -65,9 +65,9 @@ def export(
     program
         The program that goes on with the movies.
     optics
-        Of the microscope.
+        Optics of the microscope.
     listen
-        Is told of every movie.
+        Gets a message about every movie.
 
     Raises
     ------

@@ -35,7 +35,7 @@ class ChecksummedSource(FrameSource):
     Attributes
     ----------
     stored_dtype
-        In which frames are decoded; `dtype` is what they had before they were narrowed.
+        Type in which frames are decoded; `dtype` is what they had before they were narrowed.
     """
 
     stored_dtype: np.dtype[Any]

@@ -44,7 +44,7 @@ def check_cost(name: str, *, stored: int, decoded: int = 0, at_once: int = 0, pa
     Parameters
     ----------
     name
-        What messages call the file.
+        Name of the file in messages.
     stored
         Its bytes.
     decoded

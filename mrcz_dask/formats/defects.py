@@ -55,7 +55,7 @@ class Defects:
     Attributes
     ----------
     name, digest
-        Of the file, without folders; xxh3-128 of its bytes.
+        Name of the file without folders, and xxh3-128 of its bytes.
     kind
         ``serialem``, ``boxes`` or ``map``.
     mask
@@ -98,7 +98,7 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) ->
     Raises
     ------
     UnfitReferenceError
-        What cannot be understood, with the line; a map that marks more than half of its pixels.
+        A line is not understood, or a map marks more than half of its pixels.
     MissingFileError
         There is no such file.
     MissingLibraryError
@@ -285,7 +285,7 @@ def write_defects(path: str | os.PathLike[str], mask: Mask, kind: DefectsKind, f
     Parameters
     ----------
     path
-        Of a map: ``.mrc``, ``.tif`` or ``.tiff``.
+        Path of a map: ``.mrc``, ``.tif`` or ``.tiff``.
     mask
         (ny, nx) bool, True = defect, rows in the order of the frames.
     kind

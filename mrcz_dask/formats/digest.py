@@ -34,7 +34,7 @@ class PixelDigest:
     shape
         (n, ny, nx) of the stack, or (ny, nx) of an image, which counts as a stack of one.
     dtype
-        Of the pixels; the byte order does not matter, pixels are hashed as little-endian.
+        Type of the pixels; the byte order does not matter, pixels are hashed as little-endian.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:

@@ -35,7 +35,7 @@ class FrameWriter(ABC):
     shape
         (n, ny, nx), or (ny, nx) for one image.
     dtype
-        In which pixels are stored.
+        Type in which pixels are stored.
     pixel_size
         In Angstrom: a number, (x, y) or (x, y, z).
     meta
@@ -43,12 +43,12 @@ class FrameWriter(ABC):
     extended, extended_type
         An extended header to be carried over byte for byte, and its four letters.
     pixels
-        What the pixels mean: ``unit``, ``scale`` and ``offset`` of quantized ones, ``dose_per_frame``; and
+        Meaning of the pixels: ``unit``, ``scale`` and ``offset`` of quantized ones, ``dose_per_frame``; and
         ``dtype``, as ``<u2``, if they are stored in another one: see `restored`.
     provenance
         Steps as `provenance.append` gives them.
     recipe
-        What turns these counts into normalized ones.
+        Recipe that turns these counts into normalized ones.
     reverse_rows
         Each frame is stored from its last row to its first one.
     mrc_header
@@ -59,7 +59,7 @@ class FrameWriter(ABC):
     Attributes
     ----------
     shape, dtype
-        Of the stack as it is stored.
+        Shape and type of the stack as it is stored.
     restored
         The dtype that readers give: the one that `pixels` named at the beginning, else the stored one.
     meta, pixels, provenance, recipe
@@ -108,7 +108,7 @@ class FrameWriter(ABC):
         owned
             It will not be changed by the caller any more, so that it need not be copied.
         stats
-            What `frame_stats` gives for it, if that is known.
+            Statistics of the frame from `frame_stats`, if known.
 
         Raises
         ------

@@ -32,16 +32,16 @@ class FrameSource(Closing):
     Attributes
     ----------
     name
-        What messages call it.
+        Name of the file in messages.
     format
-        Of the file: ``MRC``, ``MRCZ``, ``TIFF``, ``EER``, ``DM``, ``HDF5`` or ``Zarr``.
+        Format of the file: ``MRC``, ``MRCZ``, ``TIFF``, ``EER``, ``DM``, ``HDF5`` or ``Zarr``.
     first_row
         Whether row 0 of a frame is at the ``bottom`` of the image, as programs that know the format show it,
         or at the ``top``. Rows are given in the order of the file in either case.
     shape
         (n, ny, nx).
     dtype
-        Of the pixels, in native byte order.
+        Type of the pixels, in native byte order.
     stated_mean
         The mean of all pixels as the header says, or None.
     labels
@@ -51,7 +51,7 @@ class FrameSource(Closing):
     sequential
         Whether frames should be read one after the other, in one thread.
     notes
-        What is no damage but should be known, such as how pixels are taken that may be taken in two ways.
+        Remarks that are no damage, such as how ambiguous pixels are taken.
     """
 
     name: str
@@ -270,7 +270,7 @@ def restored_type(stored: np.dtype[Any], pixels: Mapping[str, Any]) -> np.dtype[
     Parameters
     ----------
     stored
-        Of the pixels in the file.
+        Type of the pixels in the file.
     pixels
         Facts about them; ``dtype`` counts where integers were narrowed, or kept in float32, and where
         float16 was widened.

@@ -34,7 +34,7 @@ class Reference:
     Attributes
     ----------
     name
-        Of the file, without folders.
+        Name of the file, without folders.
     image
         (ny, nx) float32, rows in the order of the file.
     format
@@ -83,7 +83,7 @@ def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Referenc
     path
         A file with one image, 2-D or a stack of one.
     what
-        How messages call it.
+        Name of the image in messages.
 
     Raises
     ------

@@ -24,7 +24,7 @@ def library(module: str, extra: str, purpose: str) -> Any:
     extra
         The extra of this package that installs it.
     purpose
-        What it is needed for, such as ``TIFF files``.
+        Purpose of the package, such as ``TIFF files``.
 
     Raises
     ------

@@ -38,9 +38,9 @@ def reading(
     name
         Path of the file, or where else the metadata come from.
     expected
-        What should be there, such as ``a JSON object``.
+        Expected content, such as ``a JSON object``.
     remedy
-        What the user can do.
+        Advice for the user.
     error
         Class of the error. Those of this package, and those of the operating system, stay as they are.
     """

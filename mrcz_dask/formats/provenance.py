@@ -34,13 +34,13 @@ def step(
     Parameters
     ----------
     name
-        What ran.
+        Name of the step.
     parameters
         Resolved parameters: a mapping or one of the parameter classes.
     inputs
         Mappings with the name (never an absolute path), size and digest of each input.
     results
-        What is worth keeping: thresholds, fit, counts, window members, coefficients.
+        Results that are worth keeping: thresholds, fit, counts, window members, coefficients.
     caveats, skipped
         Texts: what to beware of, and what was left out and why.
 

@@ -32,7 +32,7 @@ def open_file(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
     Parameters
     ----------
     path
-        Of the file.
+        Path of the file.
     flags
         As `os.open` takes them; with ``O_CREAT`` the file need not be there.
 
@@ -112,7 +112,7 @@ class ByteSource:
     Attributes
     ----------
     name
-        What error messages call it.
+        Name of the file in error messages.
     path
         The path if there is one, else None.
     beside

@@ -43,13 +43,13 @@ class VerifyReport:
     damaged_frames
         These numbers, from 0.
     frames
-        How many frames are whole.
+        Number of frames that are whole.
     expected_frames
-        How many the header announces; 0 if there is none.
+        Number of frames that the header announces; 0 if there is none.
     nbytes
         Size of the file.
     notes
-        What is no damage but should be known.
+        Remarks that are no damage.
     """
 
     path: str
@@ -80,7 +80,7 @@ def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyRep
     Parameters
     ----------
     path
-        Of a stack that `open_source` reads.
+        Path of a stack that `open_source` reads.
     nthreads
         Threads that decode frames.
 

@@ -59,11 +59,11 @@ def open_writer(
     shape
         (n, ny, nx), or (ny, nx) for one image.
     dtype
-        In which pixels are stored, as `stored_type` gives it.
+        Type in which pixels are stored, as `stored_type` gives it.
     codec
         See `check_format_codec`.
     pixels
-        What they mean: ``unit``, ``scale`` and ``offset`` of quantized ones, ``dose_per_frame``; and the
+        Meaning of the pixels: ``unit``, ``scale`` and ``offset`` of quantized ones, ``dose_per_frame``; and
         ``dtype``, as ``<u2``, that they had before they were narrowed: frames are taken in that one too, what
         does not fit is an error, and readers give it back.
     four_bit
@@ -112,7 +112,7 @@ def check_format_codec(format: OutputFormat, codec: str) -> None:
     Parameters
     ----------
     format
-        Of the output.
+        Format of the output.
     codec
         ``auto``, ``auto:fast`` and ``auto:small`` go with all. Else NAME[:LEVEL[:FILTER]] or ``none`` (mrcz,
         zarr), ``none`` or ``uint4`` (mrcs), ``zstd[:LEVEL]`` (mrcs.zst), ``deflate[:LEVEL]``, ``lzw`` or
@@ -149,7 +149,7 @@ def stored_type(
     format
         ``mrcz`` and ``zarr`` keep the dtype.
     dtype
-        Of the pixels.
+        Type of the pixels.
     low, high
         Least and greatest of the stack.
     codec
@@ -207,7 +207,7 @@ def reversed_rows(source: FrameSource, format: OutputFormat) -> bool:
     source
         The input.
     format
-        Of the output.
+        Format of the output.
     """
     return format not in OURS and (is_top_down(source) != (format == "tiff"))
 

@@ -261,7 +261,7 @@ def program_flags(
     reference
         The gain.
     frames_format
-        Of the frames' files: MRC and MRCZ are taken alike, rows of TIFF are reversed by all three when read.
+        Format of the frames' files. MRC and MRCZ are taken alike; all three programs flip the rows of TIFF.
     """
     reversed_gain, eer = rows_are_reversed(reference.format), frames_format == "EER"
     read = partial(as_others_read, orientation, frames_tiff=rows_are_reversed(frames_format))

@@ -34,7 +34,7 @@ class SourceState:
     rate
         Frames a second, over the last seconds.
     shape, dtype, pixel_size
-        Of the newest frame; pixel_size in Angstrom.
+        Shape, type and pixel size (Angstrom) of the newest frame.
     roi
         Region of interest of all processors; None = the whole frame, or they have different ones.
     paused

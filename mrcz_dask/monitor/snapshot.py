@@ -55,11 +55,11 @@ class Snapshot:
     running
         ``running``; ``finished``; ``stopped`` by an error or a person; ``lost`` (it ended without saying so).
     error
-        What stopped it.
+        Error that stopped it.
     phase
         The phases that go on, with commas, or None.
     waiting
-        What a run that follows a folder waits for, or None.
+        Text that says for which stacks a run that follows a folder waits; None = for none.
     began, updated
         Times of the run's beginning and of its last message, or None.
     stacks

@@ -97,9 +97,9 @@ class SessionState:
     phases
         The phases that are going on, in the order in which they began.
     waiting
-        What a run that follows a folder waits for; None while it does not.
+        Text that says for which stacks a run that follows a folder waits; None = for none.
     stacks
-        By name, in the order in which they were found.
+        States of the stacks by name, in the order in which they were found.
     written
         Outputs of `count`, by the name of the stack.
     left_out

@@ -68,7 +68,7 @@ class Site:
     page
         Makes the page of one document; gets a thread for what may take long or not answer.
     routes
-        What the server answers beside the page.
+        Routes that the server answers beside the page.
     """
 
     name: str

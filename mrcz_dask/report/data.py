@@ -49,7 +49,7 @@ class MaskFacts(Record):
     misfit
         Largest difference between the cumulative histogram and the fitted one.
     status, illumination
-        Of the mask.
+        Status of the mask, and whether uneven illumination was taken out.
     spread
         Relative spread of the sum beyond counting; None where not known.
     gamma
@@ -93,7 +93,7 @@ class StackData:
     number
         In order of acquisition, from 1.
     name, stem, output
-        Of the stack, of its outputs, and its output.
+        Name of the stack, stem of its outputs, and name of its output.
     acquired, acquired_from, hours
         When it was taken, what says so, and hours since the first stack.
     state, reason
@@ -101,19 +101,19 @@ class StackData:
     mask
         Measures of its sum; None if it did not get so far.
     turnover
-        Of its outliers, against the stack before.
+        Outliers that appeared and went since the stack before.
     usable, score
         Whether it may be a reference, and its contrast score.
     noise
         Correlated noise, see `StackResult`; None where it was not measured.
     caveats
-        What a person should know about it.
+        Doubts that a person should know.
     evidence
-        Of its pattern, see `StackResult`; empty where it was not measured.
+        Measures of its pattern, see `StackResult`; empty if there are none.
     bands
-        Of its pattern, as the footer of its output says; empty where nothing was fitted.
+        Fit of its pattern by bands, from the footer; empty if nothing was fitted.
     breaks
-        Of the session, that cut its windows.
+        Breaks of the session that cut its windows.
     agrees
         Whether the footer of its output and the session store say the same; None where one is missing.
     bytes_in, bytes_out
@@ -210,13 +210,13 @@ class SessionData:
     Attributes
     ----------
     folder, session
-        Of the outputs and of the inputs, as the last run called them.
+        Folders of the outputs and of the inputs, as the last run named them.
     version, platform
-        Of the program that ran last, and what it ran on.
+        Version of the program in the last run, and its platform.
     settings
-        Of the last run, by groups.
+        Settings of the last run, by groups.
     gain
-        What was applied to the frames before all else, as the store knows it; None = nothing.
+        Gain, dark and defects that were applied to the frames, from the store; None = none.
     running
         ``finished``, ``stopped``, ``lost``, ``running``, and `error`, what stopped it.
     stacks
@@ -226,14 +226,14 @@ class SessionData:
     runs
         All runs over this folder.
     health
-        Of the detector.
+        Health of the detector.
     looks
         By number of the stack, of a sample; `high_contrast` has thumbnails of the stacks left out of windows.
     shared
         Mean over the stacks from which smooth structure was not taken off: coarse image of this structure,
         (by, bx), relative to the mean; None if there are none.
     problems
-        What could not be read.
+        Errors from files that could not be read.
     """
 
     folder: str
@@ -321,9 +321,9 @@ class FigureData:
     key
         Its name, as of files; what is before a full stop says how it is drawn.
     title
-        What it shows.
+        Title of the figure.
     caption
-        What to look for, in plain words.
+        Explanation: what to look for.
     paper
         The figure of McLeod et al. 2017 (bioRxiv 116533) that it answers, or empty.
     columns

@@ -46,11 +46,11 @@ def drawn(data: FigureData, *kinds: str, dpi: int = 150) -> dict[str, bytes]:
     Parameters
     ----------
     data
-        What it shows.
+        Data of the figure.
     kinds
         ``svg``, ``png``.
     dpi
-        Of the PNG, and of images in the SVG.
+        Dots per inch of the PNG, and of images in the SVG.
     """
     with mpl.rc_context(_SETTINGS):
         figure = DRAW[data.kind](data)

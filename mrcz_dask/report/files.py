@@ -30,7 +30,7 @@ def write_page(folder: Path) -> Path:
     Returns
     -------
     Path
-        Of the page.
+        Path of the page.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def write_figures(data: SessionData, folder: Path, *, overwrite: bool = False) -
     data
         As `gather` found it.
     folder
-        Made if need be.
+        Folder of the figures; made if it is missing.
     overwrite
         Whether files that are there are replaced.
 

@@ -40,7 +40,7 @@ class RunTimes(Record):
     how
         ``finished``, or what stopped it, or ``lost`` if it did not say that it ended.
     version, where
-        Of the program; workers and threads.
+        Version of the program; number of workers and threads.
     done, failed, kept
         Stacks.
     passes

@@ -35,11 +35,11 @@ class Question:
     text
         The question in plain words.
     unit
-        Of its number: ``%``, ``times``, ...; how it is written.
+        Unit of the number, such as ``%`` or ``times``.
     look, act
         Above these numbers: look at this, act; None = that level is never reached.
     advice
-        What to do then.
+        Advice at that level.
     measure
         Returns the number, or None where it is not known.
     figure

@@ -29,7 +29,7 @@ class Acquired:
     source
         Where it was found: ``mdoc``, ``header``, ``name`` or ``mtime``.
     others
-        What the sources say that were not taken; without ``mtime``, which every copy changes.
+        Times from the other sources; without ``mtime``, which every copy changes.
     """
 
     time: datetime
@@ -59,7 +59,7 @@ class StackEntry:
     mtime_ns
         Its modification time, in nanoseconds since 1970.
     stem
-        What its outputs are called, relative to their folder: `name` without suffix, or with it where two
+        Stem of its outputs, relative to their folder: `name` without suffix, or with it where two
         formats of one name are there.
     acquired
         When it was taken, and what says so.
@@ -77,7 +77,7 @@ class StackEntry:
     meta
         The metadata of the footer or extended header.
     format, first_row
-        Of the file, and whether its row 0 is at the ``bottom`` of the image or at the ``top``.
+        Format of the file, and whether its row 0 is at the ``bottom`` of the image or at the ``top``.
     """
 
     path: Path
@@ -157,7 +157,7 @@ class Discovery:
     rejected
         Bad files: a run that leaves them out is not a whole one.
     warnings
-        What is doubtful about the order.
+        Doubts about the order.
     """
 
     folder: Path

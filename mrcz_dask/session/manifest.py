@@ -48,7 +48,7 @@ class Manifest:
     known
         Results of earlier runs, the latest last.
     warn
-        Is told when it cannot be written.
+        Gets a text when the file cannot be written.
     """
 
     def __init__(self, folder: Path, known: Iterable[OutputRecord], warn: messages.Listener) -> None:

@@ -35,11 +35,11 @@ def frames_array(
     load
         An importable function, so that any worker can call it; returns frame k, (ny, nx).
     arguments
-        What it gets before k: small plain values.
+        Arguments before k: small plain values.
     shape
         (n, ny, nx).
     dtype
-        Of the frames.
+        Type of the frames.
     """
     n, ny, nx = shape
     name = f"{load.__name__}-{tokenize(load, arguments, shape)}"

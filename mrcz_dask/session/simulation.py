@@ -98,7 +98,7 @@ def write_session(
     Parameters
     ----------
     folder
-        Made if need be; must be empty.
+        Folder of the session, empty or new.
     params
         None = the *standard* session.
     codec

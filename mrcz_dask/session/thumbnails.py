@@ -30,13 +30,13 @@ def keep_thumbnails(store: SessionStore, stem: str, mean: MeanImage, correction:
     Parameters
     ----------
     store
-        Where.
+        The session store.
     stem
-        Of the stack's output.
+        Stem of the stack's output.
     mean
         Its mean image over frames, counts.
     correction
-        What is done to each of its frames.
+        Correction of each of its frames.
     """
     images, (low, high) = in_grays(*thumbnails(mean, correction))
     piece, weight, at = patch(mean, correction)
@@ -56,7 +56,7 @@ def thumbnails(mean: MeanImage, correction: Correction) -> tuple[Image, Image]:
     mean
         (ny, nx), counts per frame.
     correction
-        Of the frames.
+        Correction of the frames.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def patch(mean: MeanImage, correction: Correction) -> tuple[Image, NDArray[np.ui
     mean
         (ny, nx), counts per frame.
     correction
-        Of the frames.
+        Correction of the frames.
 
     Returns
     -------

@@ -328,7 +328,7 @@ class WriteParams(Parameters):
     codec
         ``auto`` or NAME[:LEVEL], as `mrcz_dask.write` takes it.
     format
-        Of the files: ``mrcz``, ``mrcs``, ``mrcs.zst``, ``tiff`` or ``zarr``; references are plain MRC.
+        Format of the files: ``mrcz``, ``mrcs``, ``mrcs.zst``, ``tiff`` or ``zarr``; references are plain MRC.
     """
 
     _title = "output parameters"

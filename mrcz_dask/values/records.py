@@ -50,9 +50,9 @@ class StackRecord(Record):
     shape
         (n, ny, nx).
     dtype
-        Of its pixels, e.g. ``uint8``.
+        Type of its pixels, e.g. ``uint8``.
     size, mtime_ns
-        Of its file, in bytes and nanoseconds, to see whether it changed since.
+        Size and modification time of its file, bytes and nanoseconds, by which changes are seen.
     digest
         xxh3-128 over shape, dtype and pixels.
     chunks
@@ -66,7 +66,7 @@ class StackRecord(Record):
     mean_even
         The same of the sum over frames 0, 2, 4, ...; None where these made no mask.
     status
-        Of the outlier mask: ok, sparse, implausible, degenerate.
+        Status of the outlier mask: ok, sparse, implausible, degenerate.
     outliers, outliers_even
         Summaries of the masks of all frames, and of frames 0, 2, 4, ...
     grid_means, grid_pixels
@@ -76,7 +76,7 @@ class StackRecord(Record):
     gamma
         The exponent that its gain got; 1 without a gain.
     sketch
-        Of its sum, see `numerics.session.sketch`, in base 64.
+        Sketch of its sum, see `numerics.session.sketch`, in base 64.
     made_with
         Digest of the parameters and the version that made it.
     blank
@@ -183,9 +183,9 @@ class Summed(Record):
     t_dark, t_hot
         Thresholds of the sum, in sigma from its center; None where off.
     mu, sigma, misfit
-        Of the fit to the histogram of the sum, counts.
+        Center, width and misfit of the fit to the histogram of the sum, counts.
     status
-        Of the outlier mask.
+        Status of the outlier mask.
     kept
         True if it comes from an earlier run.
     """
@@ -276,7 +276,7 @@ class StackResult(Record):
         Correlated noise: ``raw``, ``filtered``, ``corrected`` held out (odd frames), and ``raw_in_sample``,
         ``corrected_in_sample``; None where there are too few frames.
     caveats
-        What a person should know about it.
+        Doubts that a person should know.
     digest, mtime_ns
         xxh3-128 of the output's bytes, and its modification time in nanoseconds since 1970.
     key

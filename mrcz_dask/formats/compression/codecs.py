@@ -52,7 +52,7 @@ class Codec:
     version
         2 for blosc1 chunks, which every reader of MRCZ knows, or 5 for blosc2; of ``noise`` 2.
     aim
-        What it was chosen for (see `choose`); empty if it was asked for.
+        Aim of the choice (see `choose`); empty if the user named the codec.
     """
 
     name: str = "zstd"
@@ -205,7 +205,7 @@ def choose(frame: NDArray[Any], aim: str = "auto", *, version: int = 2) -> Codec
         ``auto`` (at least 900 MB/s a core), ``auto:fast`` (2 GB/s) or ``auto:small`` (100 MB/s). If nothing
         is fast enough, the fastest.
     version
-        Of the chunks, 2 or 5.
+        Version of the chunks, 2 or 5.
 
     Raises
     ------

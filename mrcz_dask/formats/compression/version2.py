@@ -63,7 +63,7 @@ def compress(items: NDArray[Any], name: str, level: int, shuffle: str, limit: in
     items
         Unsigned integers of the pixels' size, 1-D, C-contiguous.
     name, level
-        Of the codec.
+        Name and level of the codec.
     shuffle
         ``none``, ``byte`` or ``bit``.
     limit

@@ -49,7 +49,7 @@ class ArrayReader(ChecksummedSource):
     Parameters
     ----------
     name
-        What messages call it.
+        Name of the file in messages.
     kind
         ``HDF5`` or ``Zarr``.
     array
@@ -175,7 +175,7 @@ def open_zarr(path: Path, inside: str, params: InputParams, complain: Complain) 
     FormatError
         There is none, or several are of the largest size; says what there is.
     TruncatedError
-        Of some frames not all chunks are there, unless `complain` does not raise.
+        Chunks of some frames are missing, and `complain` raises.
     """
     zarr = library("zarr", "formats", "Zarr stores")
     name = str(path)
@@ -315,7 +315,7 @@ def absent_frames(array: Any, folder: Path) -> list[int]:
     array
         A Zarr array, (n, y, x), or (y, x): one frame.
     folder
-        Of the store.
+        Folder of the store.
     """
     shape, outer, inner = (
         (1, *sizes)[-3:] for sizes in (array.shape, array.shards or array.chunks, array.chunks)

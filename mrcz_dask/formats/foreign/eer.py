@@ -55,7 +55,7 @@ class EerReader(FrameSource):
     Parameters
     ----------
     pages
-        Of the file.
+        Pages of the file.
     params
         How many raw frames are summed to one (`eer_frames`), and the sub-pixels (`eer_upsampling`).
 

@@ -36,7 +36,7 @@ class DatasetPixels(ABC):
     Parameters
     ----------
     dataset
-        Of h5py, whose shape, dtype and attributes it has.
+        Dataset of h5py, whose shape, dtype and attributes it has.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -68,9 +68,9 @@ class FilteredPixels(DatasetPixels):
     Parameters
     ----------
     name
-        What messages call its file.
+        Name of its file in messages.
     dataset
-        Of h5py.
+        Dataset of h5py.
 
     Raises
     ------
@@ -142,7 +142,7 @@ class VirtualPixels(DatasetPixels):
     Parameters
     ----------
     dataset
-        Of h5py.
+        Dataset of h5py.
     parts
         For each part: along each axis the indices here, its pixels, and the indices there.
     """

@@ -173,11 +173,11 @@ class TiffReader(ChecksummedSource):
     Parameters
     ----------
     pages
-        Of the file.
+        Pages of the file.
     params
         Whether bytes hold two pixels each (`four_bit`).
     payload
-        Of its sidecar, or None.
+        Payload of its sidecar, or None.
 
     Raises
     ------

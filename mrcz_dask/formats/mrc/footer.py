@@ -37,9 +37,9 @@ class Footer:
     Attributes
     ----------
     payload
-        What it holds, unknown keys included.
+        Content of the footer, unknown keys included.
     version
-        Of the footer; a newer one than `VERSION` is read as far as it is understood.
+        Version of the footer; a newer one than `VERSION` is read as far as it is understood.
     offset, nbytes
         Where the payload begins, and its bytes as stored (the trailer follows).
     """

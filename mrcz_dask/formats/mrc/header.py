@@ -53,7 +53,7 @@ class Header:
     mode
         MODE without the codec.
     codec
-        What MODE says about the codec, a hint (chunks know better), or None if not compressed.
+        Codec by MODE, a hint (chunks know better), or None if not compressed.
     byteorder
         ``<`` or ``>``, of header and pixels.
     pixel_size
@@ -162,7 +162,7 @@ class Header:
         data
             The first 1024 bytes of a file, or these and the extended header.
         name
-            What error messages call the file.
+            Name of the file in error messages.
         file_size
             If given, sizes that such a file cannot hold are refused.
 

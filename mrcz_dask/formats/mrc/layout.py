@@ -197,9 +197,9 @@ def index_from_footer(payload: dict[str, Any], header: Header, limit: int) -> Fr
     Parameters
     ----------
     payload
-        Of the footer.
+        Payload of the footer.
     header
-        Of the same file.
+        Header of the same file.
     limit
         Where the frames end at the latest.
 

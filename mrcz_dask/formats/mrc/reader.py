@@ -46,7 +46,7 @@ class StackReader(FrameSource):
     Attributes
     ----------
     name
-        What messages call the file.
+        Name of the file in messages.
     header
         The MRC header.
     footer
@@ -54,11 +54,11 @@ class StackReader(FrameSource):
     shape
         (n, ny, nx).
     dtype
-        Of the pixels, in native byte order.
+        Type of the pixels, in native byte order.
     frame_index
         Offset and stored bytes of every frame.
     notes
-        What is no damage but should be known, such as a footer of a newer version.
+        Remarks that are no damage, such as a footer of a newer version.
 
     Raises
     ------

@@ -288,7 +288,7 @@ class ZstdFrames(ByteSource):
     packed
         The file; closed together with this.
     payload
-        Of the sidecar.
+        Payload of the sidecar.
 
     Raises
     ------

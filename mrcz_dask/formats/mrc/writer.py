@@ -41,7 +41,7 @@ class StackWriter(FrameWriter):
     shape
         (n, ny, nx), or (ny, nx) for one image.
     dtype
-        Of the frames: (u)int8, (u)int16, (u)int32, float16, float32 or complex64.
+        Type of the frames: (u)int8, (u)int16, (u)int32, float16, float32 or complex64.
     codec
         ``auto`` (chosen from the first frame), ``auto:fast``, ``auto:small``, NAME[:LEVEL[:FILTER]],
         a `Codec`, or ``none``; plain files are never compressed.
@@ -162,7 +162,7 @@ class StackWriter(FrameWriter):
         raw
             The chunk.
         frame
-            What it decodes to, if that is there; or
+            Pixels that the chunk decodes to, if known; or
         stats
             its statistics. Without either it is decoded for them.
 

@@ -87,7 +87,7 @@ def check_rows(folder: Path, about: dict[str, Any], axes: int) -> None:
     Parameters
     ----------
     folder
-        Of its Zarr group. Rows may be added meanwhile.
+        Folder of its Zarr group. Rows may be added meanwhile.
     about
         The attributes.
     axes

@@ -59,7 +59,7 @@ class FrameEvents(NamedTuple):
     charge
         Charge after gain, ADU.
     significance
-        Of the fitted cloud, in read noises; with ``components`` 0.
+        Significance of the fitted cloud, in read noises; with ``components`` 0.
     """
 
     y: Singles
@@ -78,7 +78,7 @@ class EventFinder:
     params
         Thresholds and methods.
     places
-        What `learn_places` found, applied to the places within pixels; None = as they are found.
+        Map from `learn_places`, applied to the places within pixels; None = as they are found.
     """
 
     def __init__(

@@ -99,7 +99,7 @@ class RawParams(Parameters):
     xrays
         X-rays per pixel per frame.
     xray_charge
-        What an X-ray leaves in its pixel, in read noises.
+        Charge that an X-ray leaves in its pixel, in read noises.
     saturation
         Largest value of a pixel, ADU.
     dtype
