@@ -282,17 +282,12 @@ def koma(
     nothing: list[None] = [None] * len(framed)
     masks, doses = nothing if masks is None else masks, nothing if doses is None else doses
     raise_all("koma", chain(_problems("mask", masks, framed), _problems("dose", doses, framed)))
-    parts = zip(framed, masks, doses, strict=True)
+    arrays = [ArrayStack(*parts) for parts in zip(framed, masks, doses, strict=True)]
     entries = []
-    for k, one in enumerate(framed):
-        name, when = names[k], Acquired(datetime(1970, 1, 1) + timedelta(seconds=k), "name")
-        entries.append(StackEntry(Path(name), name, one.shape, one.dtype, int(one.nbytes), 0, name, when))
-    return KomaPlan(
-        Discovery(Path.cwd(), tuple(entries)),
-        settings,
-        cache=cache,
-        arrays=[ArrayStack(*part) for part in parts],
-    )
+    for k, (name, stack) in enumerate(zip(names, framed, strict=True)):
+        when, size = Acquired(datetime(1970, 1, 1) + timedelta(seconds=k), "name"), int(stack.nbytes)
+        entries.append(StackEntry(Path(name), name, stack.shape, stack.dtype, size, 0, name, when))
+    return KomaPlan(Discovery(Path.cwd(), tuple(entries)), settings, cache=cache, arrays=arrays)
 
 
 def _problems(name: str, values: Sequence[Any], stacks: Sequence[da.Array]) -> Iterator[str]:

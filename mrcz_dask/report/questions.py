@@ -120,12 +120,10 @@ class Answer:
 
 
 def verdict(data: SessionData) -> tuple[Level, tuple[Answer, ...]]:
-    """Answer all questions about a session; return the worst level, and all findings with the worst first."""
-    findings = sorted(
-        (question.judge(data) for question in QUESTIONS), key=lambda answer: -LEVELS.index(answer.level)
-    )
-    known = [answer.level for answer in findings if answer.level != "unknown"]
-    return max(known, key=LEVELS.index, default="unknown"), tuple(findings)
+    """Answer all questions about a session; return the worst level, and all answers with the worst first."""
+    answers = sorted((q.judge(data) for q in QUESTIONS), key=lambda answer: -LEVELS.index(answer.level))
+    known = [answer.level for answer in answers if answer.level != "unknown"]
+    return max(known, key=LEVELS.index, default="unknown"), tuple(answers)
 
 
 QUESTIONS: list[Question] = []

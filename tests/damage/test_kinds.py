@@ -44,7 +44,7 @@ NEEDS_NONE = {
     "pages/template.py": FOR_PEOPLE,
     "report/files.py": FOR_PEOPLE,
     "session/output_folder.py": NO_DATA,
-    "formats/verify.py": "gives outputs of others their name",
+    "session/readback.py": "gives outputs of others their name",
     "session/simulation.py": "is a simulation's truth",
 }
 

@@ -376,14 +376,7 @@ def _join(
 
 @compiled
 def _fit_band(
-    frame: Frame,
-    clouds: Clouds,
-    limits: Limits,
-    at: Places,
-    own: Floats,
-    kept: int,
-    n: int,
-    work: Image,
+    frame: Frame, clouds: Clouds, limits: Limits, at: Places, own: Floats, kept: int, n: int, work: Image
 ) -> int:
     """Fit n places after those kept; return how many are kept then."""
     base = kept
