@@ -74,12 +74,14 @@ def write_params(
         For a type or step of pixels that are not written.
     """
     if step is not None and dtype is None and format not in ("mrcz", "zarr"):
-        raise ParameterError(f"--step is of int16; --format {format} is float32 unless you say --dtype int16")
+        raise ParameterError(
+            f"--step is only for int16; --format {format} is float32 unless you say --dtype int16"
+        )
     options: dict[str, Any] = {"dtype": dtype, "step": step}
     known = {name: value for name, value in options.items() if value is not None}
     if write != "normalized" and known:
         names = " and ".join(f"--{name}" for name in known)
-        raise ParameterError(f"{names} is of normalized pixels; --write {write} has none")
+        raise ParameterError(f"{names}: only for normalized pixels; --write {write} writes none")
     if write == "normalized" and format not in ("mrcz", "zarr"):
         known.setdefault("dtype", "float32")
     return WriteParams(write=write, codec=codec, format=format, **known)

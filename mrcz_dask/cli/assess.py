@@ -233,7 +233,7 @@ def _remarks(assessment: Assessment) -> Iterator[str]:
     yield from assessment.words
     contrast = [line.noise.name for line in assessment.stacks if not line.usable]
     if contrast:
-        yield f"nobody's reference, and not in the means: {', '.join(contrast)}"
+        yield f"they correct no other stack, and are not in the means: {', '.join(contrast)}"
     yield from (f"not done: {file.reason}" for file in assessment.plan.discovery.rejected)
     yield from (f"not done: {failure.name}: {failure.reason}" for failure in assessment.failures)
 

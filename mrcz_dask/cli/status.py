@@ -134,7 +134,7 @@ def report(
     Exit code: 0 made, 2 wrong usage, 1 anything else.
     """
     if figures is None and overwrite:
-        raise ParameterError("--overwrite is of --figures; the page is always made anew")
+        raise ParameterError("--overwrite goes with --figures; the page is always made anew")
     if figures is None and not as_json:
         from mrcz_dask.report.files import write_page
 

@@ -28,7 +28,7 @@ STORE_USE = {"recompressed": "is needed to correct the outputs", "references": "
 LARGER = {
     "normalized": "corrected pixels have fractions of a count, which compress less than whole counts; "
     "--write recompressed keeps the counts",
-    "recompressed": "this codec packs less than that of the inputs; choose another --codec",
+    "recompressed": "this codec packs less than the inputs' codec; choose another --codec",
     "references": "patterns and masks are larger than these short stacks",
 }
 
@@ -144,7 +144,7 @@ def show_times(report: TimingReport) -> None:
     slots = f"{report.slots} slot" + "s" * (report.slots != 1)
     say(f"{report.wall:.2f} s from beginning to end on {slots}; all figures: {report.folder / PROFILE}")
     page = report.folder / REPORT
-    say(f"Dask's report: {page}" if page.exists() else "no report of Dask: it is of a cluster (--workers)")
+    say(f"Dask's report: {page}" if page.exists() else "no report of Dask: it needs a cluster (--workers)")
 
 
 def _phases(report: TimingReport) -> Table:

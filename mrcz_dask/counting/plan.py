@@ -276,7 +276,7 @@ def _references(gain: GainOptions, stacks: Sequence[StackEntry], inputs: InputPa
     """Read gain, dark and defects, turned and fitted as `koma` does it; a dark may be a stack."""
     if gain.auto or gain.gamma is not None:
         raise ParameterError(
-            "--gain-orient auto and --gain-gamma are of counted stacks; say --gain-rotate and --gain-flip"
+            "--gain-orient auto and --gain-gamma are for counted stacks; give --gain-rotate and --gain-flip"
         )
     shape = _usual_shape(stacks)
     dark_stack = None

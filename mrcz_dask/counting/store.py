@@ -119,7 +119,7 @@ class EventList:
         if actual != expected:
             wrong.append("{} electrons in {} frames; expected {} in {}".format(*actual, *expected))
         elif summary.events_digest != self.about["digest"]:
-            wrong.append("the electrons are not those that were written (their digest does not match)")
+            wrong.append("the electrons have changed since they were written (their digest does not match)")
         else:
             numbers = np.repeat(np.arange(len(self), dtype=np.uint32), counts)
             if not np.array_equal(self._group["frame"][:], numbers):

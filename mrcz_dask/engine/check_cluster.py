@@ -129,7 +129,7 @@ def check_cluster(options: ClientOptions, folder: Path, listen: Listener) -> Rep
     if options.queue is None and options.scheduler is None:
         raise ParameterError("no cluster to check; give --queue-file, --cluster or --scheduler")
     if not folder.is_dir():
-        raise ParameterError(f"{folder} is no folder; expected that of a session or its outputs")
+        raise ParameterError(f"{folder} is no folder; expected the folder of a session or its outputs")
     if options.queue is not None:  # one job, with the memory of a K2 session
         wait, memory = min(options.queue.wait, LONGEST), options.queue.job_memory(K2)
         options = replace(options, queue=replace(options.queue, jobs=(1, 1), wait=wait, memory=memory))
@@ -162,7 +162,7 @@ def _started(options: ClientOptions, client: DaskClient, seconds: float) -> Clus
         client.client.wait_for_workers(expected, timeout=COMES_WITHIN)
     workers = len(client.room())
     text = f"{options.queue.system} started one in {seconds:.1f} s; workers: {workers} of {expected}"
-    remedy = f"see what the others wrote into {options.queue.folder / 'logs'}"
+    remedy = f"read the logs of the other jobs in {options.queue.folder / 'logs'}"
     return ClusterCheck("job", workers == expected, text, "" if workers == expected else remedy)
 
 
@@ -185,7 +185,7 @@ def _of_workers(options: ClientOptions, client: Client, folder: Path) -> Iterato
         findings: dict[str, list[ClusterCheck]] = {}
         for address, seen in answers.items():
             if not isinstance(seen, WorkerFacts):
-                remedy = "install the same versions of mrcz-dask and what it needs everywhere"
+                remedy = "install the same versions of mrcz-dask and its packages everywhere"
                 lost = ClusterCheck("worker", False, f"{address} could not look around: {seen}", remedy)
                 findings.setdefault("worker", []).append(lost)
                 continue
@@ -301,7 +301,7 @@ def _clock(seen: WorkerFacts, before: float, after: float) -> ClusterCheck:
     """Judge how far a worker's clock is off: at least so much outside of the time of the question."""
     off = min(0.0, seen.time - before) + max(0.0, seen.time - after)
     ok = abs(off) < CLOCKS_APART
-    text = f"that of {seen.host} is {off:+.1f} s off" if off else f"that of {seen.host} agrees"
+    text = f"{seen.host} is {off:+.1f} s off" if off else f"{seen.host} agrees"
     remedy = "set the clock of the node (chrony, ntpd): certificates have dates, and so have files"
     return ClusterCheck("clock", ok, text, "" if ok else remedy)
 

@@ -252,8 +252,8 @@ class DaskClient:
         elif now - self._seen > self._wait:
             why = self._reason()
             raise SessionError(
-                f"all workers were lost{why and '; '}{why}; what is done stays: run again to go on with the "
-                "other stacks"
+                f"all workers were lost{why and '; '}{why}; finished outputs stay: run again to go on with "
+                "the other stacks"
             )
 
 
@@ -292,5 +292,5 @@ def workers_there(client: distributed.Client) -> dict[str, dict[str, Any]]:
 def scheduler_lost() -> SessionError:
     """Return the error for a Dask scheduler that no longer answers."""
     return SessionError(
-        "the Dask scheduler was lost; what is done stays: run again to go on with the other stacks"
+        "the Dask scheduler was lost; finished outputs stay: run again to go on with the other stacks"
     )

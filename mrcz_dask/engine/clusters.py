@@ -129,7 +129,7 @@ class ClientOptions:
         if self.scheduler is None and self.tls is not None:
             raise ParameterError("--tls-ca, --tls-cert and --tls-key are for --scheduler tls://...")
         if self.scheduler is not None and self.dashboard is not None:
-            raise ParameterError("--dashboard-address is of a cluster that is made; --scheduler has its own")
+            raise ParameterError("--dashboard-address is for a new cluster; --scheduler has its own")
         if self.dashboard is not None and not re.fullmatch(ADDRESS, self.dashboard):
             raise ParameterError(
                 f"--dashboard-address is {self.dashboard!r}; expected HOST:PORT such as 127.0.0.1:8787"
@@ -280,8 +280,8 @@ def _wait_for_a_job(
             return
     raise SessionError(
         f"no job has started within {clock(settings.wait)} (`wait` in the queue settings); "
-        f"{show_jobs(cluster, settings)}; what jobs wrote is in {settings.folder / 'logs'}; what is done "
-        "stays: run again to go on"
+        f"{show_jobs(cluster, settings)}; their logs are in {settings.folder / 'logs'}; finished outputs "
+        "stay: run again to go on"
     )
 
 
@@ -372,5 +372,5 @@ def _warn_of_plain(address: str, listen: Listener) -> None:
 
 def _warn_of_dashboard(address: str, listen: Listener) -> None:
     if not is_loopback(address):
-        text = f"the dashboard listens at {address}, beyond this machine, and asks nobody for a password"
+        text = f"the dashboard listens at {address}, beyond this machine, without a password"
         listen(Warned(f"{text}; use {LOOPBACK} and a tunnel: ssh -L"))

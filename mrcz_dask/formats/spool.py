@@ -115,8 +115,8 @@ class SpoolReader(Closing):
         content = _content(self._handle, record.start)
         if content is None:
             raise DamagedError(
-                f"{self.path}: the record at byte {record.start} has changed since it was written; expected "
-                "what its checksum says; check the disk and run again, which takes up what is whole"
+                f"{self.path}: the record at byte {record.start} has changed since it was written (its "
+                "checksum does not match); check the disk and run again, which uses the sound records"
             )
         return content[2]
 

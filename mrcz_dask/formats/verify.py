@@ -113,7 +113,7 @@ def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyRep
             near = 1e-5 * max(abs(true.minimum), abs(true.maximum))
             for key, number, value in zip(true._fields, reader.header.stats, true, strict=True):
                 if not isclose(number, value, rel_tol=1e-5, abs_tol=near):
-                    problems.append(f"the header's {key} is {number:g}, that of the frames {value:g}")
+                    problems.append(f"the header's {key} is {number:g}, the frames say {value:g}")
         status: FileStatus = "no-footer" if reader.footer is None else "sound"
         # the checksums of header and frames of MRC are over all bytes of the file
         is_whole = isinstance(reader, StackReader) and "packed" not in (reader.footer or {})
@@ -122,7 +122,7 @@ def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyRep
                 status = "partly-checked"
             elif _digest_of(path, reader) != stated:
                 problems.append(
-                    "its frames are sound, but its other bytes are not those that were written; copy it again"
+                    "its frames are sound, but other bytes have changed since it was written; copy it again"
                 )
         if problems:
             status = "damaged"

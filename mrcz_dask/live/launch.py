@@ -114,8 +114,8 @@ def start(
 
             if not keep.resume and keep.record.exists() and any(keep.record.iterdir()):
                 raise OutputExistsError(
-                    f"{keep.record}: the folder is not empty, and frames of a replay or a folder would be "
-                    "taken for those that are there; choose another --record"
+                    f"{keep.record}: the folder is not empty, and its frames would be mixed with new ones; "
+                    "choose another --record"
                 )
             frames = keep.frames_per_stack
             recorder = stack.enter_context(Recorder(keep.record, frames_per_stack=frames, listen=listen))

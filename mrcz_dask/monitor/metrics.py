@@ -80,7 +80,7 @@ def _numbers(snapshot: Snapshot) -> Iterator[Metric]:
     skipped = {"skipped": snapshot.left_out - snapshot.rejected, "rejected": snapshot.rejected}
     yield _by("files_left_out", "Files that are no stacks; rejected ones should be some.", "kind", skipped)
     states = {name: int(name == snapshot.running) for name in get_args(Running)}
-    yield _by("run_state", "1 for what the run is.", "state", states)
+    yield _by("run_state", "1 for the state of the run.", "state", states)
     yield _gauge("workers", "Workers of the cluster at the beginning; 0 without one.", snapshot.workers)
     for name, moment in (("run_start", snapshot.began), ("last_event", snapshot.updated)):
         if moment is not None:

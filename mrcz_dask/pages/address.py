@@ -74,8 +74,8 @@ class PageAddress:
         if not is_loopback(self.host):
             listen(
                 Warned(
-                    f"the page listens at {self.host}, beyond this machine, not encrypted, and asks nobody "
-                    f"for a password; use {LOOPBACK} and a tunnel: ssh -L"
+                    f"the page listens at {self.host}, beyond this machine, without encryption and password; "
+                    f"use {LOOPBACK} and a tunnel: ssh -L"
                 )
             )
         return server

@@ -115,7 +115,7 @@ def survival(data: SessionData) -> FigureData:
         "survival",
         "How long a hot pixel lives",
         "Of the pixels that are hot in a stack, the share that is hot so many stacks later. A slow fall is a "
-        f"detector whose defects stay; what is lost at once is noise at the threshold.{words}",
+        f"detector whose defects stay; pixels that are lost at once are noise at the threshold.{words}",
         "",
         {
             "lag": [s.lag for s in survival],
@@ -270,7 +270,7 @@ def contrast(data: SessionData) -> FigureData:
         "contrast",
         "Contrast of every stack",
         "Unevenness of the image on a coarse grid beyond counting. Stacks with carbon edges or thick ice lie "
-        "far above the others; they are corrected, but are nobody's reference.",
+        "far above the others; they are corrected, but correct no other stack.",
         "",
         _columns(stacks, score=lambda s: s.score, left_out=lambda s: int(s.high_contrast)),
         {**_time(data), "floor": data.settings.get("contrast", {}).get("floor")},

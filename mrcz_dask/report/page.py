@@ -33,7 +33,7 @@ MOST_ROWS = 200
 # Tables with more rows are shown when asked for.
 OPEN_ROWS = 20
 GROUPED = (
-    " There are many stacks: lines are medians of neighbors, and what is shaded lies between their extremes."
+    " There are many stacks: lines are medians of neighbors, and the shaded area lies between their extremes."
 )
 # Sections and the figures in them, by what is before the full stop of their keys.
 SECTIONS = (

@@ -63,7 +63,7 @@ def from_line(line: str) -> Moment | None:
         time = datetime.fromisoformat(values.pop("time"))
         kind = KINDS.get(values.pop("event"))
         if values.pop("layout", VERSION) != VERSION:
-            raise FormatError(f"{NAME} is of another layout than this program's, {VERSION}; {REMEDY}")
+            raise FormatError(f"{NAME} has another layout than this program's, {VERSION}; {REMEDY}")
         if kind is not None:
             if isinstance(values.get("found"), dict):
                 record = values["found"] = _FOUND[values["phase"]].from_dict(values["found"])

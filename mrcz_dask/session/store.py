@@ -312,7 +312,7 @@ class SessionStore:
                     values = np.asarray(array[...])
                 digest = _array_digest(values)
                 if not digest == array.attrs.get(SEAL) == seals.get(path.name, digest):
-                    raise DamagedError(f"{path}: not what was written; {remedy_of(path.parent)}")
+                    raise DamagedError(f"{path}: has changed since it was written; {remedy_of(path.parent)}")
             arrays.append(values)
         return arrays
 

@@ -24,7 +24,7 @@ def store_problems(path: Path) -> list[str]:
                 file = path / group / ZARR_FILE
                 own = {"attributes": {} if group else ROOT, "zarr_format": 3, "node_type": "group"}
                 if read_json(file) != own:  # no checksum covers it
-                    problems.append(f"{file}: not what was written; remove it and run again")
+                    problems.append(f"{file}: has changed since it was written; remove it and run again")
                 continue
             about = SessionStore(path).attributes(group)
             names.add(about.get("name"))

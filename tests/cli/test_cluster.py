@@ -70,7 +70,7 @@ def test_without_queue_settings(mrcz: Any, tmp_path: Path, monkeypatch: pytest.M
 def test_options_of_jobs_need_a_queue_system(mrcz: Any, night: Path) -> None:
     shown = mrcz("koma", night, "--job-memory", "4GB", "--walltime", "1h")
     assert shown.code == 2
-    assert "--job-memory and --walltime is of jobs; give --cluster or --queue-file" in shown.err
+    assert "--job-memory and --walltime: only for queue jobs; give --cluster or --queue-file" in shown.err
 
 
 @pytest.mark.parametrize(

@@ -275,7 +275,7 @@ def test_a_scheduler_that_does_not_answer(night: Path, mrcz: Any, monkeypatch: p
 def test_parameters_of_normalized_pixels_go_with_no_other_way_to_write(night, mrcz):
     shown = mrcz("koma", night, "--write", "recompressed", "--dtype", "float32")
     assert shown.code == 2
-    assert "--dtype is of normalized pixels" in shown.err
+    assert "--dtype: only for normalized pixels" in shown.err
 
 
 def test_an_address_that_is_none_is_wrong_usage(night, mrcz):

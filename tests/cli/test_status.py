@@ -88,7 +88,7 @@ def test_verify_misses_what_is_gone_from_the_session_store_as_a_whole(
     level.write_text(level.read_text().replace("group", "groop"))
     shown = mrcz("verify", out)
     assert shown.code == 3 and f"the sums of {next(out.glob('*.mrcz')).stem}" in shown.out
-    assert f"{level}: not what was written; remove it and run again" in shown.out
+    assert f"{level}: has changed since it was written; remove it and run again" in shown.out
     level.unlink()
     mrcz("koma", simulated_night, "-o", out, "--workers", 0, "--radius", 2)
     assert mrcz("verify", out).code == 0

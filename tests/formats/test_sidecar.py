@@ -153,7 +153,7 @@ def test_tags_that_other_programs_see_are_verified(tmp_path: Path) -> None:
         file.pages[1].tags["XResolution"].overwrite((1, 2))
     report = verify_file(path)
     assert report.status == "damaged" and report.damaged_frames == ()
-    assert report.problems[0].startswith("its frames are sound, but its other bytes")
+    assert report.problems[0].startswith("its frames are sound, but other bytes")
     np.testing.assert_array_equal(mrcz_dask.read(path), STEPS)
 
 

@@ -107,7 +107,7 @@ class SourceGroup(ListenGroup, panel="Where frames come from"):
     )
     fps: float | None = option(None, "Frames a second of --replay.", unset="as fast as possible")
     loop: bool = option(False, "Begin --replay again at its end.")
-    new: bool = option(False, "Leave out what is in the folder at the beginning.")
+    new: bool = option(False, "Leave out stacks that are in the folder at the beginning.")
     catch_up: bool = option(
         False, "Process every frame of a recording, in order, with the parameters of --store.", often=True
     )

@@ -89,7 +89,7 @@ class JobGroup(OptionGroup, panel="Running"):
         if self.cluster is None and self.queue_file is None:
             if options:
                 flags = " and ".join(f"--{name.replace('_', '-')}" for name in options)
-                raise ParameterError(f"{flags} is of jobs; give --cluster or --queue-file, too")
+                raise ParameterError(f"{flags}: only for queue jobs; give --cluster or --queue-file, too")
             return None
         from mrcz_dask.engine.queues import QueueSettings, read_queue_settings
 

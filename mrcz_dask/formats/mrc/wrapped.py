@@ -147,7 +147,7 @@ class Unpacked(ByteSource):
         self._at += len(data)
         if len(data) < count:
             raise TruncatedError(
-                f"{self.name}: what is compressed in it ends after {self._at} bytes, expected "
+                f"{self.name}: its unpacked content ends after {self._at} bytes, expected "
                 f"{max(self.size, self._at - len(data) + count)}; copy the file again"
             )
         return data

@@ -76,7 +76,9 @@ def grown_arrays(folder: Path, about: dict[str, Any]) -> list[str]:
             array = sealed_array(folder / name, known["rows"])
             smaller = any(n < m for n, m in zip(array["shape"], known["shape"], strict=True))
             if smaller or array["metadata"] != known["metadata"]:
-                raise DamagedError(f"{folder / name}: its metadata are not what was written; {REMEDY}")
+                raise DamagedError(
+                    f"{folder / name}: its metadata have changed since they were written; {REMEDY}"
+                )
             grown += [name] * (array != known)
     return grown
 

@@ -171,7 +171,7 @@ class Entry:
             stats = record.header["stats"]
             return cls(**{**record.header, "stats": FrameStats(*stats) if stats else None})
         except (TypeError, KeyError) as error:
-            raise FormatError(f"a record of a spool is of no frame: {record.header!r} ({error})") from error
+            raise FormatError(f"a record of a spool holds no frame: {record.header!r} ({error})") from error
 
     def frame(self, about: StreamInfo, chunk: bytes) -> Frame:
         """Decompress the pixels and return the whole frame.
