@@ -24,7 +24,7 @@ from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import InputParams
 
 if TYPE_CHECKING:
-    from mrcz_dask.live.launch import Source
+    from mrcz_dask.live.launch import LiveSource
     from mrcz_dask.live.session import LiveSession
     from mrcz_dask.values.messages import Listener
 
@@ -106,7 +106,7 @@ def _source(
     kept: KeptGroup,
     inputs: InputParams,
     listen: Listener,
-) -> Source:
+) -> LiveSource:
     """Choose the source of frames: a recording, a replay, a sender or a folder."""
     from mrcz_dask.live.transport.replay import Folder, Recorded, Replay
 

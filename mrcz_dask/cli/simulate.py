@@ -24,9 +24,7 @@ SESSIONS = ("standard", "evolving", "no pattern", "white", "mature", "tilt serie
 OF_SESSION = "as the session has it"
 
 
-OutputFolder = Annotated[
-    Path, typer.Argument(help="Folder for the stacks, empty or new.", show_default=False)
-]
+NewFolder = Annotated[Path, typer.Argument(help="Folder for the stacks, empty or new.", show_default=False)]
 Shape = Annotated[str, info("Y,X pixels of a frame.")]
 
 
@@ -91,7 +89,7 @@ class SimulationGroup(OptionGroup):
 
 @command()
 def simulate(
-    output: OutputFolder,
+    output: NewFolder,
     *,
     simulation: SimulationGroup,
     codec: CodecOption = "zstd:1",
@@ -107,7 +105,7 @@ def simulate(
 
 @command()
 def simulate_raw(
-    output: OutputFolder,
+    output: NewFolder,
     stacks: Annotated[int, info("Number of stacks.")] = 1,
     frames: Annotated[int, info("Raw frames in each stack.")] = 64,
     shape: Shape = "512,512",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mrcz_dask.live.processors.declare import Value
     from mrcz_dask.live.record.recorder import Recorder
 
-Source = FrameStream | Callable[["Recorder | None"], FrameStream]
+LiveSource = FrameStream | Callable[["Recorder | None"], FrameStream]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Keep:
 
 @contextmanager
 def start(
-    source: Source,
+    source: LiveSource,
     processors: Sequence[str | Path],
     *,
     keep: Keep | None = None,

@@ -303,11 +303,8 @@ def _do_it_again(data: SessionData) -> Markup:
         parts.append(element("p", f"Given in a program, without an option: {values}."))
     for title, command in other_commands(data):
         parts += [element("h3", title), element("pre", command)]
-    rows = [
-        (f"{group}.{name}", value)
-        for group, values in data.settings.items()
-        for name, value in values.items()
-    ]
+    groups = data.settings.items()
+    rows = [(f"{group}.{name}", value) for group, values in groups for name, value in values.items()]
     settings = table(("setting", "value"), rows, "Settings")
     parts.append(element("details", element("summary", "All settings"), settings))
     return _section("again", "Do it again", *parts)

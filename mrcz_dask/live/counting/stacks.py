@@ -114,9 +114,7 @@ class CountingStack:
         more
             Batches that will be there, too: place of the first frame in the stack, and numbers of the frames.
         """
-        batches = {record.header["first"]: record.header["numbers"] for record in self.spool.records} | dict(
-            more
-        )
+        batches = {r.header["first"]: r.header["numbers"] for r in self.spool.records} | dict(more)
         numbers: list[int] = []
         while len(numbers) in batches:
             numbers += batches[len(numbers)]
@@ -183,13 +181,9 @@ def _acknowledged(spools: list[SpoolReader]) -> float:
     """
     damaged = [left for left in spools if left.damage]
     unknown = inf if damaged else 0.0
-    if any(
-        left.damage[-1].start > max((record.start for record in left.records), default=0) for left in damaged
-    ):
+    if any(left.damage[-1].start > max((r.start for r in left.records), default=0) for left in damaged):
         return inf
-    return max(
-        (record.header.get("safe", unknown) for left in spools for record in left.records), default=unknown
-    )
+    return max((r.header.get("safe", unknown) for left in spools for r in left.records), default=unknown)
 
 
 def _resume_stack(

@@ -277,11 +277,11 @@ class CountStream:
             self._closing.close()
 
 
-Source = FrameStream | Callable[[CountStream], FrameStream]
+CountSource = FrameStream | Callable[[CountStream], FrameStream]
 
 
 def count_stream(
-    source: Source | Iterable[Any],
+    source: CountSource | Iterable[Any],
     options: StreamOptions,
     where: ClientOptions | None = None,
     stop: Event | None = None,

@@ -120,7 +120,7 @@ _EXPECTED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProcessorAnswer:
     """Result of a processor on one frame: its output values or a traceback, and its state afterwards.
 
     Attributes
@@ -195,7 +195,7 @@ class Host:
         if self._processor is not None:
             self._state = _restored(self._processor, None)
 
-    def run(self, frame: NDArray[Any], info: FrameInfo, values: dict[str, Value]) -> Answer:
+    def run(self, frame: NDArray[Any], info: FrameInfo, values: dict[str, Value]) -> ProcessorAnswer:
         """Run the processor on one frame and return its outputs, or the traceback of its exception.
 
         Parameters
@@ -213,10 +213,10 @@ class Host:
         try:
             special = {"state": self._state, "info": info}
             returned = processor.function(frame, *(special[name] for name in processor.spec.takes), **values)
-            return Answer(as_declared(processor.spec, returned), "", self._pickled_state())
+            return ProcessorAnswer(as_declared(processor.spec, returned), "", self._pickled_state())
         except BaseException as error:  # noqa: BLE001 - a user's function may raise anything
             self._state = _restored(processor, before)
-            return Answer({}, script.trace(error), before)
+            return ProcessorAnswer({}, script.trace(error), before)
 
     def _pickled_state(self) -> bytes | None:
         spec = self._processor.spec if self._processor is not None else None

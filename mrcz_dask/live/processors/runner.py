@@ -13,7 +13,7 @@ from threading import Condition, Event, Lock, Thread
 
 from mrcz_dask.live.frames import Frame, FrameInfo, Roi
 from mrcz_dask.live.processors.declare import Value
-from mrcz_dask.live.processors.host import WATCH_SECONDS, Answer, FileWatch, Script
+from mrcz_dask.live.processors.host import WATCH_SECONDS, FileWatch, ProcessorAnswer, Script
 from mrcz_dask.live.processors.pool import Hosted, Pool, WorkerLostError
 from mrcz_dask.live.processors.results import ProcessorSettings, Series
 from mrcz_dask.live.view import PanelState, Rate, Recent, Result
@@ -329,7 +329,9 @@ class Runner:
                 self._last_setting = replace(setting, reset=False)
                 if self._series is not None:
                     self._series.add_setting(setting)
-            answer: Answer = hosted.call("run", roi.cut(frame.data), info, setting.values, seconds=seconds)
+            answer: ProcessorAnswer = hosted.call(
+                "run", roi.cut(frame.data), info, setting.values, seconds=seconds
+            )
         except TimeoutError:
             self._lose_worker(number, f"no answer for {seconds:g} s: it hangs, and was ended")
         except WorkerLostError as error:
@@ -349,7 +351,7 @@ class Runner:
             is_reset, self._reset = self._reset, False
             return ProcessorSettings(number, self._state.roi, self._state.values, digest, is_reset)
 
-    def _take_answer(self, frame: Frame, answer: Answer) -> None:
+    def _take_answer(self, frame: Frame, answer: ProcessorAnswer) -> None:
         self._pickled = answer.state
         if answer.error:
             self._fail(frame.number, answer.error)

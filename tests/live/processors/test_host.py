@@ -6,7 +6,7 @@ import pytest
 
 from mrcz_dask.live.frames import FrameInfo, Roi
 from mrcz_dask.live.processors.declare import Image, Profile, Scalar, Spec
-from mrcz_dask.live.processors.host import Answer, Host, Script, as_declared
+from mrcz_dask.live.processors.host import Host, ProcessorAnswer, Script, as_declared
 from mrcz_dask.values.errors import ProcessorError
 
 Write = Callable[[str, str], Script]
@@ -25,7 +25,7 @@ def count(frame, state, *, fail: bool = False):
 """
 
 
-def _run(host: Host, **values: Any) -> Answer:
+def _run(host: Host, **values: Any) -> ProcessorAnswer:
     return host.run(FRAME, INFO, values)
 
 
