@@ -12,7 +12,7 @@ from mrcz_dask.correction.timing_report import run_profiled
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.clusters import ClientOptions, open_client, plan_local_workers
 from mrcz_dask.monitor.serving import PageParams, watched
-from mrcz_dask.session.output_folder import locked, swept
+from mrcz_dask.session.output_folder import locked, without_temporary_files
 from mrcz_dask.values.messages import Listener, Warned, silent
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def run(
         plan_local_workers(options, plan.memory_estimate())  # too little memory: nothing is made
     with (
         locked(plan.folder, listen),
-        swept(plan.folder, (stack.stem for stack in plan.stacks)),
+        without_temporary_files(plan.folder, (stack.stem for stack in plan.stacks)),
         open_client(options, plan.memory_estimate(), listen) as client,
         watched(client, pages or PageParams(), listen) as listener,
     ):

@@ -13,7 +13,7 @@ import typer
 
 from mrcz_dask.cli import cluster, gain
 from mrcz_dask.cli.assess import assess
-from mrcz_dask.cli.console import complain, failed, tell_stopped
+from mrcz_dask.cli.console import complain, failed, print_stopped
 from mrcz_dask.cli.convert import decompress, export, outliers, recompress, zarr_view
 from mrcz_dask.cli.count import count, to_stack
 from mrcz_dask.cli.inspect import info, provenance, reproduce, verify
@@ -160,7 +160,7 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as end:
         code = 128 + signal.SIGINT if isinstance(end, KeyboardInterrupt) else end.code
         if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-            tell_stopped(end)
+            print_stopped(end)
         sys.exit(code)
     except (MrczDaskError, OSError) as error:
         complain(error)

@@ -136,7 +136,7 @@ def assess(
         koma=KomaParams(radius=radius, method=method.method, form=method.form, long=method.long),
         input=inputs.params(),
     )
-    params, where, gain_options = parts.params(), running.where(), gain.params()
+    params, client_options, gain_options = parts.params(), running.client_options(), gain.params()
     listen = message_display(messages)
     with listen:
         plan = assess_plan(
@@ -150,7 +150,7 @@ def assess(
     for text in plan.discovery.warnings:
         warn(text)
     with listen:
-        assessment = run_assessment(plan, params, where, listen)
+        assessment = run_assessment(plan, params, client_options, listen)
     print_json(assessment.to_dict()) if messages.as_json else _show(assessment)
     for path in _write(assessment, files):
         if not (messages.as_json or messages.quiet):

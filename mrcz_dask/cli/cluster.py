@@ -111,9 +111,9 @@ def check(
     """
     from mrcz_dask.engine.check_cluster import check_cluster
 
-    where = replace(scheduler.where(), queue=queue.queue_settings())
+    client_options = replace(scheduler.client_options(), queue=queue.queue_settings())
     with Bars() as bars:
-        report = check_cluster(where, folder, bars)
+        report = check_cluster(client_options, folder, bars)
     print_json(report.to_dict()) if as_json else _show(report)
     raise typer.Exit(DONE if report.ok else PARTLY)
 

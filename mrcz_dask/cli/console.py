@@ -80,7 +80,7 @@ def complain(error: BaseException) -> None:
 
 @contextmanager
 def stopping(kept: Callable[[], str]) -> Iterator[None]:
-    """Attach a note to Ctrl-C or SIGTERM in the block: what is kept, and how to go on. See `tell_stopped`."""
+    """Attach a note to Ctrl-C or SIGTERM in the block: what is kept, how to go on. See `print_stopped`."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:
@@ -88,7 +88,7 @@ def stopping(kept: Callable[[], str]) -> Iterator[None]:
         raise
 
 
-def tell_stopped(end: BaseException) -> None:
+def print_stopped(end: BaseException) -> None:
     """Print that a signal has ended the command, which files are kept, and how to go on."""
     notes: list[str] = []
     error: BaseException | None = end

@@ -140,7 +140,7 @@ def _run(
     from mrcz_dask.engine.memory import MemoryEstimate
     from mrcz_dask.session.output_folder import check_space
 
-    inputs, where = options.params(), options.where()
+    inputs, client_options = options.params(), options.client_options()
     work = partial(work, folder=output, params=inputs, overwrite=options.overwrite)
     check_space(output, 0)
     conversion = choose(paths, output, inputs, recursive=options.recursive, movies=movies)
@@ -148,7 +148,7 @@ def _run(
         alert(f"{path}: {reason}")
     if conversion.stacks:
         memory = conversion.memory_estimate(inputs) if options.workers else MemoryEstimate(0, 1)
-        with stopping(conversion.kept), Bars() as tell, open_client(where, memory, tell) as client:
+        with stopping(conversion.kept), Bars() as tell, open_client(client_options, memory, tell) as client:
             conversion.run(work, phase, client, tell)
     if options.as_json:
         done = [asdict(converted) for converted in conversion.done]

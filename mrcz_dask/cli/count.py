@@ -72,16 +72,16 @@ def count(
     """
     from mrcz_dask.counting import count_plan, run_plan
 
-    find, fractions, where = finding.params(), counted.params(), running.where()
+    find, fractions, client_options = finding.params(), counted.params(), running.client_options()
     gain_options = gain.params()
     tell = message_display(messages)
     if stream.listen is not None:
-        if raw or gain_options.asked or dry_run or finding.calibration is None:
+        if raw or gain_options.any_file or dry_run or finding.calibration is None:
             raise ParameterError(
                 "--listen counts frames that come: it needs --calibration of an earlier run of this "
                 "detector, and takes no RAW, --dark, --gain, --defects and --dry-run"
             )
-        done = _listen(stream, _stream_options(counted, finding, stream), where, tell)
+        done = _listen(stream, _stream_options(counted, finding, stream), client_options, tell)
         print_json([asdict(stack) for stack in done]) if messages.as_json else _show(done)
         raise typer.Exit(DONE)
     if not raw:
@@ -100,10 +100,10 @@ def count(
         overwrite=counted.overwrite,
     )
     if dry_run:
-        show_plan(plan, where, as_json=messages.as_json)
+        show_plan(plan, client_options, as_json=messages.as_json)
         raise typer.Exit(PARTLY if plan.bad else DONE)
     with tell:
-        outcome = run_plan(plan, where, tell)
+        outcome = run_plan(plan, client_options, tell)
     print_json(outcome.to_dict()) if messages.as_json else _show_outcome(outcome)
     raise typer.Exit(FAILED if not outcome.results else DONE if outcome.complete else PARTLY)
 
@@ -128,7 +128,7 @@ def _stream_options(counted: CountedGroup, finding: FindingGroup, stream: Stream
 
 
 def _listen(
-    stream: StreamGroup, options: StreamOptions, where: ClientOptions, tell: MessageDisplay
+    stream: StreamGroup, options: StreamOptions, client_options: ClientOptions, tell: MessageDisplay
 ) -> list[Counted]:
     """Count frames that are pushed, until Ctrl-C or the last sender closes."""
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
@@ -143,7 +143,7 @@ def _listen(
         return listener
 
     with tell, stopped_by_interrupt() as stop:
-        done = count_stream(source, options, where, stop, tell)
+        done = count_stream(source, options, client_options, stop, tell)
     say(f"{done.received} frames, {done.missing} missing")
     return done.results
 

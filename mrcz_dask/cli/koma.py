@@ -66,7 +66,7 @@ def koma(
     from mrcz_dask.session.watching import Watcher
 
     check_codec(output.codec, output.format, may_keep=output.write == "recompressed")
-    where, following, page = running.where(), follow.params(), PageParams.of(run.page)
+    client_options, following, page = running.client_options(), follow.params(), PageParams.of(run.page)
     if follow.follow:
         _check_follow(run, method)
     out, is_auto = output_folder(session, output.output), method.radius == AUTO
@@ -75,7 +75,7 @@ def koma(
     if run.dry_run:
         with Bars() as bars:
             plan = make(listen=bars)
-        show_plan(plan, where, as_json=messages.as_json)
+        show_plan(plan, client_options, as_json=messages.as_json)
         raise typer.Exit(PARTLY if plan.discovery.rejected else DONE)
     if output.dtype == "float16":
         warn("float16 is MRC mode 12: python-mrcz, RELION 3 and many other programs cannot read it")
@@ -86,9 +86,11 @@ def koma(
     with stopping(partial(_kept, out)):
         if follow.follow:
             watcher = Watcher(session, out, following.settle, **vars(selection), inputs=settings.input)
-            outcome = _follow(watcher, settings, where, following, tell, changes, **pages)
+            outcome = _follow(watcher, settings, client_options, following, tell, changes, **pages)
         else:
-            outcome, times = _once(make, where, tell, **pages, find_radius=is_auto, profile=run.profile)
+            outcome, times = _once(
+                make, client_options, tell, **pages, find_radius=is_auto, profile=run.profile
+            )
     if messages.as_json:
         print_json(outcome.to_dict())
     else:
@@ -123,7 +125,7 @@ def _kept(out: Path) -> str:
 
 
 def _once(
-    make: Callable[..., Plan], where: ClientOptions, tell: MessageDisplay, **options: Any
+    make: Callable[..., Plan], client_options: ClientOptions, tell: MessageDisplay, **options: Any
 ) -> tuple[Outcome, TimingReport | None]:
     """Run over the stacks that are there now."""
     from mrcz_dask.api.run import run
@@ -132,18 +134,18 @@ def _once(
         plan = make(listen=tell)
         size = readable(plan.discovery.size)
         _note(tell, f"{len(plan.stacks)} stacks, {size}; outputs go to {plan.folder}")
-        if where.workers != 0:
+        if client_options.workers != 0:
             _note(tell, "starting workers; then each stack is read twice: for its sum, and to be corrected")
     for text in plan.discovery.warnings:
         warn(text)
     with tell:
-        return run(plan, where, tell, **options)
+        return run(plan, client_options, tell, **options)
 
 
 def _follow(
     watcher: Watcher,
     settings: Settings,
-    where: ClientOptions,
+    client_options: ClientOptions,
     params: FollowParams,
     tell: MessageDisplay,
     changes: dict[str, Any],
@@ -157,14 +159,14 @@ def _follow(
     from mrcz_dask.gain.prepared import FIRST
 
     with tell, stopped_by_interrupt() as stop:
-        discovery = first_stacks(watcher, params, stop, tell, FIRST if changes["gain"].asked else 1)
+        discovery = first_stacks(watcher, params, stop, tell, FIRST if changes["gain"].any_file else 1)
         plan = plan_over(discovery, watcher.output, settings, **changes, listen=tell)
 
         def work(plan: Plan, client: Client, listen: Listener) -> Outcome:
             """Correct the stacks of the plan, and those that come."""
             return follow(watcher, plan, client, listen, params, stop)
 
-        return run(plan, where, tell, work=work, **options)[0]
+        return run(plan, client_options, tell, work=work, **options)[0]
 
 
 def _note(tell: MessageDisplay, text: str) -> None:

@@ -84,7 +84,7 @@ def live(
             params=processors.params(every=frames.catch_up),
             values=processors.first_values(),
             correct=correction.options(gain.params(), wait=kept.store is not None),
-            where=scheduler.where(),
+            where=scheduler.client_options(),
             page=None if frames.catch_up else PageAddress.parse(page.page),
             listen=tell,
         ) as session,

@@ -33,7 +33,7 @@ LARGER = {
 }
 
 
-def show_plan(plan: Plan | CountPlan, where: ClientOptions, *, as_json: bool) -> None:
+def show_plan(plan: Plan | CountPlan, client_options: ClientOptions, *, as_json: bool) -> None:
     """Print the plan of a run, and the workers on which it would run.
 
     Raises
@@ -43,12 +43,12 @@ def show_plan(plan: Plan | CountPlan, where: ClientOptions, *, as_json: bool) ->
     """
     from mrcz_dask.engine.clusters import plan_local_workers
 
-    crew = plan_local_workers(where, plan.memory_estimate())
+    workers = plan_local_workers(client_options, plan.memory_estimate())
     if as_json:
-        queue = where.queue and where.queue.to_dict()
-        print_json(plan.to_dict() | {"crew": crew and crew.to_dict(), "queue": queue})
+        queue = client_options.queue and client_options.queue.to_dict()
+        print_json(plan.to_dict() | {"crew": workers and workers.to_dict(), "queue": queue})
         return
-    for part in (plan, where.queue, crew):
+    for part in (plan, client_options.queue, workers):
         if part:
             say_lines(str(part))
 

@@ -256,7 +256,7 @@ def gained_plan(
 ) -> Plan:
     """Plan a run with gain, dark and defects read and turned to fit the frames; see `make_plan`."""
     stacks = discovery.stacks
-    by_rate = gain.asked and parse_gamma(gain.gamma).curve is not None
+    by_rate = gain.any_file and parse_gamma(gain.gamma).curve is not None
     if by_rate and gain.frame_time is None and not any(stated_exposure(stack.mdoc) for stack in stacks):
         raise ParameterError(
             "gamma by dose rate needs the time of a frame, and no stack has an .mdoc with ExposureTime; "

@@ -12,7 +12,7 @@ from mrcz_dask.correction.assess import StackAssessment
 from mrcz_dask.correction.correct_stack import correct_stack
 from mrcz_dask.correction.footer import ASK, kept_result
 from mrcz_dask.correction.plan import Plan
-from mrcz_dask.correction.summing import SumJob, open_store, tell_gain, warn_of_session
+from mrcz_dask.correction.summing import SumJob, announce_gain, open_store, warn_of_session
 from mrcz_dask.correction.tasks import CorrectionTask, member_ref, output_name
 from mrcz_dask.correction.windows import (
     BLOCK,
@@ -144,7 +144,7 @@ def carry_out(
             platform=f"Python {platform.python_version()}, {platform.platform()}",
         )
     )
-    tell_gain(plan, tell)
+    announce_gain(plan, tell)
     try:
         job = (make_job or KomaJob)(plan, tell, known, client.slots)
         Loop(client, take_times).run(job)

@@ -155,7 +155,7 @@ def _mask(task: SumTask, sums: StackSums | Failure) -> StackRecord | Failure:
 def sum_session(plan: Plan, client: Client, listen: messages.Listener) -> tuple[list[AssessedStack], SumJob]:
     """Sum and assess the stacks of a session; return them in order of time, and the job that summed them."""
     open_store(plan)
-    tell_gain(plan, listen)
+    announce_gain(plan, listen)
     job = SumJob(plan, listen)
     Loop(client).run(job)
     assessment = StackAssessment(plan.settings)
@@ -202,7 +202,7 @@ def announce(plan: Plan, listen: messages.Listener) -> None:
             listen(messages.StackLeftOut(discovery.name_of(file.path), file.reason, rejected=rejected))
 
 
-def tell_gain(plan: Plan, listen: messages.Listener) -> None:
+def announce_gain(plan: Plan, listen: messages.Listener) -> None:
     """Send messages that describe the gain, dark and defects of a plan, if it has any, with their caveats."""
     if plan.gain is not None:
         for text in plan.gain.lines():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mrcz_dask.formats.sources import open_source
-from mrcz_dask.gain.check import GainProblem, Way, compare_dark, compare_gain
+from mrcz_dask.gain.check import GainOrientation, GainProblem, compare_dark, compare_gain
 from mrcz_dask.gain.prepared import PreparedGain
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.gain.estimate import SessionPattern
@@ -67,7 +67,7 @@ def compare_with_frames(
     if number and "dark" in about:
         mean = total / number
         pattern = SessionPattern(mean, good, 0.0, stacks, float(mean[good].mean()))
-        way = Way(IDENTITY) if prepared is None else prepared.way
+        way = GainOrientation(IDENTITY) if prepared is None else prepared.way
         findings += compare_dark(about, detector.dark, way, pattern)
     level = float(charges[good].mean())
     if level > 0 and prepared is not None and "gain" in about:

@@ -205,7 +205,7 @@ def count_plan(
     stacks, bad = _find_stacks([Path(path) for path in paths], out, inputs, exclude)
     path = None if calibration is None else calibration_path(Path(calibration))
     script = None if detector is None else DetectorScript.parse(detector)
-    if path is not None and gain.asked:
+    if path is not None and gain.any_file:
         raise ParameterError(
             "--calibration holds dark, gain and defects; give it, or --dark, --gain and --defects"
         )

@@ -31,7 +31,7 @@ from mrcz_dask.formats.spool import Spool
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.session.log import Log, last_outputs, read_messages
 from mrcz_dask.session.manifest import Manifest
-from mrcz_dask.session.output_folder import locked, swept
+from mrcz_dask.session.output_folder import locked, without_temporary_files
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError
 from mrcz_dask.values.records import Failure
@@ -111,7 +111,7 @@ def run_plan(
     """
     with (
         locked(plan.folder, listen),
-        swept(plan.folder, (stack.stem for stack in plan.stacks)),
+        without_temporary_files(plan.folder, (stack.stem for stack in plan.stacks)),
         open_client(where, plan.memory_estimate(), listen) as client,
     ):
         return carry_out(plan, client, listen)

@@ -179,7 +179,7 @@ def _of_workers(options: ClientOptions, client: Client, folder: Path) -> Iterato
         return
     try:
         before = time.time()
-        answers = client.run(look_around, str(here), on_error="return")
+        answers = client.run(inspect_worker, str(here), on_error="return")
         after = time.time()
         workers = workers_there(client)
         findings: dict[str, list[ClusterCheck]] = {}
@@ -206,7 +206,7 @@ def _merged(findings: list[ClusterCheck]) -> Iterator[ClusterCheck]:
     yield from dict.fromkeys([finding for finding in findings if not finding.ok] or findings[:1])
 
 
-def look_around(path: str, dask_worker: Worker) -> WorkerFacts:
+def inspect_worker(path: str, dask_worker: Worker) -> WorkerFacts:
     """Report a worker's node, memory and clock, and test on it whether it
     reads and writes the shared folder.
     """

@@ -53,7 +53,7 @@ class GainProblem:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class GainOrientation:
     """The orientation and sense (multiply or divide) of a reference, and who chose it: the user or the
     stacks.
 
@@ -89,7 +89,7 @@ class Way:
 
 
 def compare(
-    gain: Gain, params: GainParams, about: Mapping[str, Any], way: Way, pattern: SessionPattern
+    gain: Gain, params: GainParams, about: Mapping[str, Any], way: GainOrientation, pattern: SessionPattern
 ) -> Iterator[GainProblem]:
     """Check gain and dark against the pattern of a session, and yield a finding for each that does not fit.
 
@@ -138,7 +138,7 @@ def compare_gain(
     gain: Gain,
     params: GainParams,
     about: Mapping[str, Any],
-    way: Way,
+    way: GainOrientation,
     pattern: SessionPattern,
     *,
     charge: bool = False,
@@ -190,7 +190,7 @@ def compare_gain(
 
 
 def compare_dark(
-    about: Mapping[str, Any], dark: NDArray[Any], way: Way, pattern: SessionPattern
+    about: Mapping[str, Any], dark: NDArray[Any], way: GainOrientation, pattern: SessionPattern
 ) -> Iterator[GainProblem]:
     """Check a dark against the mean frame of a session, and yield findings if it does not fit."""
     text = f"{about['dark']['name']}: compared with {pattern.stacks} stacks, this dark"
@@ -210,7 +210,7 @@ def compare_dark(
             worse=True,
         )
     elif best is not None and best.orientation != IDENTITY:
-        wanted = Way(way.orientation).options(best)
+        wanted = GainOrientation(way.orientation).options(best)
         remedy = f"Write the dark the way round that {about['gain']['name']} has" if "gain" in about else ""
         if "turned_as" not in about["dark"]:  # a stack of dark frames, which options do not turn
             remedy = "Give its mean as one image, with these options"

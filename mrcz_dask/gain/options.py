@@ -145,7 +145,7 @@ class GainOptions(Parameters):
             yield "--gain-rotate and --gain-flip turn gain and dark; give --gain FILE"
 
     @property
-    def asked(self) -> bool:
+    def any_file(self) -> bool:
         """Whether the user gave a gain, a dark or defects."""
         return any(path is not None for path in (self.gain, self.dark, self.defects))
 

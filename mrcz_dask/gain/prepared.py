@@ -16,9 +16,9 @@ from mrcz_dask.formats.digest import digest_array, digest_bytes
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.gains import Reference, read_reference
 from mrcz_dask.gain.check import (
+    GainOrientation,
     GainProblem,
     ProgramFlags,
-    Way,
     accepted,
     compare,
     option_lines,
@@ -74,7 +74,7 @@ class PreparedGain:
     about: dict[str, Any]
     caveats: tuple[str, ...]
     flags: ProgramFlags | None
-    way: Way
+    way: GainOrientation
 
     def against(self, pattern: SessionPattern) -> tuple[GainProblem, ...]:
         """Check gain and dark against the pattern of stacks (before the gain), and return warnings."""
@@ -141,7 +141,7 @@ def prepare_gain(
     SessionError
         If the stacks do not decide about the orientation; lists the scores.
     """
-    if not options.asked:
+    if not options.any_file:
         return None
     first = _FirstStacks(stacks, inputs, listen)
     about: dict[str, Any] = {"order": "dark, gain ** gamma, defects, then outliers and pattern"}
@@ -215,10 +215,10 @@ def _gain(
     first: _FirstStacks,
     about: dict[str, Any],
     caveats: list[str],
-) -> tuple[Way, NDArray[np.float32], int]:
+) -> tuple[GainOrientation, NDArray[np.float32], int]:
     """Return how the gain is turned, the multiplier for frames, and frames' pixels in one of the sensor."""
     sense: Sense = "divide" if options.divide else "multiply"
-    turned = Way(rotated_flipped(options.rotate, options.flip), sense, "options")
+    turned = GainOrientation(rotated_flipped(options.rotate, options.flip), sense, "options")
     if options.gain is None or reference is None:
         return turned, np.ones(shape, np.float32), 1
     if options.auto:
@@ -242,7 +242,7 @@ def _gain(
     return turned, multiplier, max(factor, 1) ** 2
 
 
-def turned_by(reference: Reference, pattern: SessionPattern) -> Way:
+def turned_by(reference: Reference, pattern: SessionPattern) -> GainOrientation:
     """Find the orientation of a gain, and whether it multiplies or divides, from the pattern of stacks.
 
     Raises
@@ -255,7 +255,7 @@ def turned_by(reference: Reference, pattern: SessionPattern) -> Way:
         best = decide(scores)
     except SessionError as error:
         raise SessionError(f"{reference.name} on {pattern.stacks} stacks: {error}") from error
-    return Way(best.orientation, best.sense, "stacks", scores)
+    return GainOrientation(best.orientation, best.sense, "stacks", scores)
 
 
 def _fitted(path: str, fit: Callable[[], NDArray[Any]]) -> NDArray[Any]:
@@ -347,6 +347,6 @@ def place_defects(
     return IDENTITY, shares.get(IDENTITY, 0.0), "convention"
 
 
-def turned_multiplier(reference: Reference, turned: Way) -> NDArray[np.float32]:
+def turned_multiplier(reference: Reference, turned: GainOrientation) -> NDArray[np.float32]:
     """Turn a gain to the frames' orientation, as an image to multiply by, not resized; 0 = defect."""
     return turned.orientation.apply(as_multiplier(reference.image, divide=turned.sense == "divide"))

@@ -17,14 +17,14 @@ class PageParams:
 
     Attributes
     ----------
-    asked
+    required
         False: in the dashboard of a cluster that is made; on loopback, any port, with somebody else's
         scheduler; nowhere without a cluster.
     address
-        With `asked`: where the command serves it; None = nowhere.
+        With `required`: where the command serves it; None = nowhere.
     """
 
-    asked: bool = False
+    required: bool = False
     address: PageAddress | None = None
 
     @classmethod
@@ -57,7 +57,7 @@ def watched(client: Client, params: PageParams, listen: Listener) -> Iterator[Li
     SessionError
         When the address that was asked for cannot be listened at.
     """
-    shown = params.address is not None if params.asked else isinstance(client, DaskClient)
+    shown = params.address is not None if params.required else isinstance(client, DaskClient)
     if not shown:
         yield listen
         return
@@ -72,7 +72,7 @@ def watched(client: Client, params: PageParams, listen: Listener) -> Iterator[Li
     is_in_process = hasattr(scheduler, "http_server") and hasattr(scheduler, "http_application")
     served: Server | InDashboard
     try:
-        if params.asked:
+        if params.required:
             served = address.serve(monitor_site(session), listen)
         elif is_in_process:
             served = InDashboard(session, scheduler)

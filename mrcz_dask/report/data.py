@@ -227,7 +227,7 @@ class SessionData:
         All runs over this folder.
     health
         Health of the detector.
-    looks
+    samples
         By number of the stack, of a sample; `high_contrast` has thumbnails of the stacks left out of windows.
     shared
         Mean over the stacks from which smooth structure was not taken off: coarse image of this structure,
@@ -249,7 +249,7 @@ class SessionData:
     warnings: tuple[str, ...]
     runs: tuple[RunTimes, ...]
     health: Health
-    looks: Mapping[int, StackSample]
+    samples: Mapping[int, StackSample]
     high_contrast: Mapping[int, StackSample]
     shared: NDArray[np.float64] | None
     problems: tuple[str, ...]

@@ -301,7 +301,7 @@ def figures(data: SessionData) -> Iterator[FigureData]:
     """Yield a report's figures as data: over all stacks, then of the first and the worst fitted stack."""
     yield from over_stacks(data)
     for name, stack in chosen(data):
-        look = data.looks.get(stack.number, StackSample())
+        look = data.samples.get(stack.number, StackSample())
         if look.fit is not None:
             yield histogram(stack, look, name)
         if look.patch is not None:
@@ -310,8 +310,8 @@ def figures(data: SessionData) -> Iterator[FigureData]:
 
 def chosen(data: SessionData) -> list[tuple[str, StackData]]:
     """Return the stacks that a report always shows: the first one, and the one whose histogram fits worst."""
-    first = next((s for s in data.stacks if s.number in data.looks), None)
-    last = worst([s for s in data.stacks if s.number in data.looks])
+    first = next((s for s in data.stacks if s.number in data.samples), None)
+    last = worst([s for s in data.stacks if s.number in data.samples])
     stacks = [("first", first), ("worst", last)]
     return [(name, s) for name, s in stacks if s is not None and (name == "first" or s is not first)]
 

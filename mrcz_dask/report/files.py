@@ -98,7 +98,7 @@ def all_data(data: SessionData) -> dict[str, Any]:
     """Return everything that a report shows as a dict for JSON, with histograms of more stacks."""
     level, findings = verdict(data)
     by_number = {s.number: s for s in data.stacks}
-    looks = [(by_number[k], look) for k, look in data.looks.items() if look.fit is not None]
+    samples = [(by_number[k], look) for k, look in data.samples.items() if look.fit is not None]
     return {
         "session": data.session,
         "output": data.folder,
@@ -111,7 +111,7 @@ def all_data(data: SessionData) -> dict[str, Any]:
         "verdict": level,
         "rules": [answer.to_dict() for answer in findings],
         "figures": {figure.key: figure.to_dict() for figure in figures(data)},
-        "histograms": {s.name: histogram(s, look, "any").to_dict() for s, look in looks},
+        "histograms": {s.name: histogram(s, look, "any").to_dict() for s, look in samples},
         "runs": [run.to_dict() for run in data.runs],
         "left_out": [file.to_dict() for file in data.left_out],
         "failures": [{"name": s.name, "reason": s.reason} for s in data.failed],

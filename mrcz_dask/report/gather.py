@@ -97,7 +97,7 @@ def gather(folder: Path) -> SessionData:
         warnings=tuple(text for _, text in state.warnings),
         runs=runs,
         health=health,
-        looks={s.number: reader.look(s) for s in sample(stacks, LOOKS)},
+        samples={s.number: reader.look(s) for s in sample(stacks, LOOKS)},
         high_contrast={s.number: reader.thumbnails(s) for s in contrast[:THUMBNAILS]},
         shared=reader.shared(stacks),
         problems=tuple(reader.problems),

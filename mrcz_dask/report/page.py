@@ -189,7 +189,7 @@ def _figure(figure: FigureData) -> Markup:
 
 def chooser(data: SessionData) -> Markup:
     """Return the HTML in which a reader selects a stack to see its histogram; it needs scripts."""
-    stacks = [s for s in data.stacks if s.number in data.looks and data.looks[s.number].fit is not None]
+    stacks = [s for s in data.stacks if s.number in data.samples and data.samples[s.number].fit is not None]
     if not stacks:
         return Markup()
     total = len(data.masks)
@@ -206,7 +206,7 @@ def chooser(data: SessionData) -> Markup:
         id="chooser",
         class_="chooser",
         hidden=True,
-    ) + embedded("looks", [_values(s, data.looks[s.number]) for s in stacks])
+    ) + embedded("looks", [_values(s, data.samples[s.number]) for s in stacks])
 
 
 def _values(stack: StackData, look: StackSample) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def swept(folder: Path, stems: Iterable[str]) -> Iterator[None]:
+def without_temporary_files(folder: Path, stems: Iterable[str]) -> Iterator[None]:
     """Remove, when the block ends, temporary files that killed workers left of these stacks' outputs."""
     try:
         yield

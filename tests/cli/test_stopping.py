@@ -82,7 +82,7 @@ def test_a_run_that_follows_shows_no_time_left(capsys: pytest.CaptureFixture[str
 
 
 def test_an_interrupt_without_notes_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    console.tell_stopped(KeyboardInterrupt())
+    console.print_stopped(KeyboardInterrupt())
     assert "run the same command again" in capsys.readouterr().err
 
 

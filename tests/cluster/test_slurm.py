@@ -26,7 +26,7 @@ from mrcz_dask.engine.loop import carry_out as carry_out_tasks
 from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.engine.queues import QueueSettings, read_queue_settings
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.session.output_folder import swept
+from mrcz_dask.session.output_folder import without_temporary_files
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.messages import Message, PhaseStarted, StackDone, silent
@@ -80,7 +80,7 @@ def opened(**more: Any) -> Iterator[DaskClient]:
 def koma(night: Path, out: Path, client: Any, listen: Any = silent) -> None:
     settings = Settings(outliers=OutlierParams(), koma=KomaParams(radius=RADIUS), write=WriteParams())
     plan = make_plan(night, out, settings)
-    with swept(out, [stack.stem for stack in plan.stacks]):
+    with without_temporary_files(out, [stack.stem for stack in plan.stacks]):
         assert carry_out(plan, client, listen).complete
 
 

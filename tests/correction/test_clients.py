@@ -16,7 +16,7 @@ import pytest
 from mrcz_dask.engine.client import Client, DaskClient
 from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.engine.memory import MemoryEstimate
-from mrcz_dask.session.output_folder import swept
+from mrcz_dask.session.output_folder import without_temporary_files
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.messages import ClusterReady, Message, StackDone, silent
 from tests.correction.conftest import WRITES, contents
@@ -56,7 +56,7 @@ def test_a_killed_worker_changes_nothing(
             killed.append(pid)
             threading.Timer(0.05, os.kill, (pid, signal.SIGKILL)).start()
 
-    with swept(tmp_path / "rough", [p.stem for p in night.glob("*.mrcz")]):
+    with without_temporary_files(tmp_path / "rough", [p.stem for p in night.glob("*.mrcz")]):
         rough = koma(night, tmp_path / "rough", processes, listen=kill)
     assert killed
     assert rough.complete

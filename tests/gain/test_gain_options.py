@@ -53,8 +53,8 @@ def test_options_that_do_not_go_together(options: dict[str, object], complaint: 
 def test_options_go_through_a_dictionary() -> None:
     options = GainOptions("g.mrc", rotate=2, flip=1, dark="d.mrc", gamma="1.1", frame_time=0.2)
     assert GainOptions.from_dict(options.to_dict()) == options
-    assert options.asked
-    assert not GainOptions().asked
+    assert options.any_file
+    assert not GainOptions().any_file
 
 
 def test_the_mdoc_says_how_long_a_stack_was_exposed(tmp_path: Path) -> None:

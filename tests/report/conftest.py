@@ -155,7 +155,7 @@ def session_data(
         "warnings": (),
         "runs": (run,),
         "health": Health(None, None, (Survival(1, 0.9, 100), Survival(2, 0.8, 90)), Lifetime(9.0, 0.95)),
-        "looks": {},
+        "samples": {},
         "high_contrast": {},
         "shared": None,
         "problems": (),

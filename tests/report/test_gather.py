@@ -117,7 +117,7 @@ def test_without_outputs_the_store_and_the_log_are_enough(data: SessionData, cop
 def test_without_a_store_the_log_is_enough(data: SessionData, copy: Path) -> None:
     shutil.rmtree(copy / "session.zarr")
     again = gather(copy)
-    assert not again.masks and not again.looks and again.health.hot is None
+    assert not again.masks and not again.samples and again.health.hot is None
     assert [s.noise for s in again.stacks] == [s.noise for s in data.stacks]
 
 
@@ -184,4 +184,4 @@ def test_a_sample_is_spread_evenly_and_has_the_worst() -> None:
 
 def test_no_more_looks_than_are_shown(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOKS", 3)
-    assert len(gather(out).looks) <= 3
+    assert len(gather(out).samples) <= 3

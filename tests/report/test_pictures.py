@@ -22,7 +22,7 @@ def test_the_first_and_the_worst_are_chosen(data: SessionData) -> None:
 
 def test_a_histogram_is_that_of_the_sum(data: SessionData, out) -> None:  # type: ignore[no-untyped-def]
     one = data.stacks[0]
-    found = histogram(one, data.looks[1], "first")
+    found = histogram(one, data.samples[1], "first")
     total = SessionStore(out / "session.zarr").load(one.stem, "sum")
     edges = np.array(found.columns["edge"])
     counts = np.histogram(total, np.concatenate([[edges[0] - 1], edges]))[0]
@@ -31,7 +31,7 @@ def test_a_histogram_is_that_of_the_sum(data: SessionData, out) -> None:  # type
 
 
 def test_the_model_is_the_normal_curve_of_z(data: SessionData) -> None:
-    found = histogram(data.stacks[0], data.looks[1], "first")
+    found = histogram(data.stacks[0], data.samples[1], "first")
     z, model = (np.array(found.columns[name], float) for name in ("z", "model"))
     share = special.ndtr(z[-1]) - special.ndtr(2 * z[0] - z[1])
     assert model.sum() == pytest.approx(share * (128 * 144), rel=1e-6)
@@ -41,7 +41,7 @@ def test_the_model_is_the_normal_curve_of_z(data: SessionData) -> None:
 
 
 def test_a_patch_is_a_piece_of_the_stack(data: SessionData, out) -> None:  # type: ignore[no-untyped-def]
-    one, look = data.stacks[0], data.looks[1]
+    one, look = data.stacks[0], data.samples[1]
     found = patch(one, look, "first")
     store = SessionStore(out / "session.zarr")
     y, x, weight, before = (np.array(found.columns[n]) for n in ("row", "column", "weight", "before"))
@@ -51,7 +51,7 @@ def test_a_patch_is_a_piece_of_the_stack(data: SessionData, out) -> None:  # typ
 
 
 def test_hot_pixels_are_gone_afterwards(data: SessionData) -> None:
-    found = patch(data.stacks[0], data.looks[1], "first")
+    found = patch(data.stacks[0], data.samples[1], "first")
     before, after, weight = (np.array(found.columns[name]) for name in ("before", "after", "weight"))
     out = weight < 128
     assert out.any() and before[out].mean() > 3 * before[~out].mean()

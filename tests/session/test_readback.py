@@ -11,7 +11,7 @@ from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.formats.writers import OUTPUT_SUFFIXES, open_writer
-from mrcz_dask.session.output_folder import swept
+from mrcz_dask.session.output_folder import without_temporary_files
 from mrcz_dask.session.readback import read_back
 from mrcz_dask.values.errors import DamagedError
 from mrcz_dask.values.params import OutputFormat
@@ -138,12 +138,12 @@ def test_leftovers_of_this_run_go_and_nothing_else(tmp_path: Path) -> None:
         (tmp_path / name / "zarr.json").touch()
     for name in (f".session.zarr-{uuid.uuid4().hex}", f".session.zarr-{uuid.uuid4().hex}-old"):
         (tmp_path / name).mkdir()
-    with pytest.raises(KeyboardInterrupt), swept(tmp_path, ["a", "b"]):
+    with pytest.raises(KeyboardInterrupt), without_temporary_files(tmp_path, ["a", "b"]):
         raise KeyboardInterrupt
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(others)
 
 
 def test_a_folder_that_was_never_made(tmp_path: Path) -> None:
-    with swept(tmp_path / "out", ["a"]):
+    with without_temporary_files(tmp_path / "out", ["a"]):
         pass
     assert not (tmp_path / "out").exists()

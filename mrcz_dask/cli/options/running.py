@@ -33,7 +33,7 @@ class LocalGroup(OptionGroup, panel="Running"):
         unset="the machine's, shared out",
     )
 
-    def where(self) -> ClientOptions:
+    def client_options(self) -> ClientOptions:
         """Return number, threads and memory of local workers as `ClientOptions`.
 
         Raises
@@ -127,7 +127,7 @@ class SchedulerGroup(OptionGroup, panel="Running"):
 
         return Tls(self.tls_ca, self.tls_cert, self.tls_key)
 
-    def where(self) -> ClientOptions:
+    def client_options(self) -> ClientOptions:
         """Return address, certificates and dashboard of the scheduler as `ClientOptions`.
 
         Raises
@@ -143,7 +143,7 @@ class SchedulerGroup(OptionGroup, panel="Running"):
 class RunningGroup(SchedulerGroup, JobGroup, LocalGroup):
     """Options that choose where tasks run: local workers, queue jobs, or a Dask scheduler."""
 
-    def where(self) -> ClientOptions:
+    def client_options(self) -> ClientOptions:
         """Return the choice of local workers, queue jobs or scheduler as `ClientOptions`.
 
         Raises
@@ -152,7 +152,7 @@ class RunningGroup(SchedulerGroup, JobGroup, LocalGroup):
             When a value is out of its range, or options do not go together.
         """
         return replace(
-            LocalGroup.where(self),
+            LocalGroup.client_options(self),
             scheduler=self.scheduler,
             queue=self.queue_settings(),
             tls=self.tls(),
