@@ -66,7 +66,8 @@ def koma(
     from mrcz_dask.session.watching import Watcher
 
     check_codec(output.codec, output.format, may_keep=output.write == "recompressed")
-    client_options, following, page = running.client_options(), follow.params(), PageParams.of(run.page)
+    options, following = running.client_options(), follow.params()
+    pages: dict[str, Any] = {"pages": PageParams.of(run.page), "report": run.report}
     if follow.follow:
         _check_follow(run, method)
     out, is_auto = output_folder(session, output.output), method.radius == AUTO
@@ -75,22 +76,19 @@ def koma(
     if run.dry_run:
         with Bars() as bars:
             plan = make(listen=bars)
-        show_plan(plan, client_options, as_json=messages.as_json)
+        show_plan(plan, options, as_json=messages.as_json)
         raise typer.Exit(PARTLY if plan.discovery.rejected else DONE)
     if output.dtype == "float16":
         warn("float16 is MRC mode 12: python-mrcz, RELION 3 and many other programs cannot read it")
     if output.dtype == "int16" and output.format not in ("mrcz", "zarr"):
         warn("int16 has a scale that other programs do not know: they take steps for counts")
-    pages: dict[str, Any] = {"pages": page, "report": run.report}
     times = None
     with stopping(partial(_kept, out)):
         if follow.follow:
             watcher = Watcher(session, out, following.settle, **vars(selection), inputs=settings.input)
-            outcome = _follow(watcher, settings, client_options, following, tell, changes, **pages)
+            outcome = _follow(watcher, settings, options, following, tell, changes, **pages)
         else:
-            outcome, times = _once(
-                make, client_options, tell, **pages, find_radius=is_auto, profile=run.profile
-            )
+            outcome, times = _once(make, options, tell, **pages, find_radius=is_auto, profile=run.profile)
     if messages.as_json:
         print_json(outcome.to_dict())
     else:
