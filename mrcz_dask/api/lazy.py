@@ -31,6 +31,7 @@ from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.reference.correction import Correction, ReadyCorrection
 from mrcz_dask.numerics.reference.structure import coarse_image
+from mrcz_dask.numerics.session.specimens import scene_of
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.session.shared_readers import identity, shared_reader
 from mrcz_dask.session.store import SessionStore
@@ -213,9 +214,10 @@ def sum_array(
     if mask is not None:
         weight = np.where(mask, 0, 255).astype(np.uint8)
         arrays |= {"weight": weight, "weight_even": weight}
-        arrays["coarse"][0] = coarse_image(arrays["sum"], mask)
+        coarse = coarse_image(arrays["sum"], mask)
+        arrays["coarse"][0] = coarse
         mean = float(arrays["sum"][~mask].mean(dtype=np.float64)) * 2.0**-record.exponent
-        record = replace(record, mean=mean, mean_even=mean / 2, status="ok")
+        record = replace(record, mean=mean, mean_even=mean / 2, status="ok", scene=scene_of(coarse))
     if dose is not None:
         record = replace(record, mean=dose * record.shape[0])
     store.put_stack(record, arrays)

@@ -170,14 +170,13 @@ class Session:
             Pause that ends windows, too, such as ``6h``; None = no pause does.
         groups
             Movies that show the same specimen do not correct each other: ``auto`` finds tilt series, places
-            and holes from .mdoc files and names, ``none`` looks for none; or a file with lines of a pattern
-            of names and a group.
+            and holes from .mdoc files and names, ``none`` does not; or a file with lines of a pattern of
+            names and a group. The pixels are asked as well.
         smooth_limit, trust_reference
             Largest smooth structure of a reference that is taken for the detector's, see `KomaParams`;
             whether the specimen is not looked for in references at all.
         always
-            Take the pattern off also where it is too small to matter, or neighbors show the specimen beside
-            itself.
+            Take the pattern off also where it is too small to matter.
         contrast
             Limits for carbon and thick ice, which are nobody's reference; None = they are not looked for.
         gain, gain_divide, gain_rotate, gain_flip

@@ -77,8 +77,6 @@ class StackPattern(Record):
         Relative to the session.
     evidence
         See `numerics.reference.evidence.StackEvidence`; empty without a reference.
-    beside
-        Number of neighbors that show its specimen beside itself.
     smooth_left_out
         Whether smooth structure of its references is not the detector's.
     cold
@@ -88,7 +86,6 @@ class StackPattern(Record):
 
     name: str
     evidence: dict[str, Any]
-    beside: int
     smooth_left_out: bool
     cold: float = 0.0
 

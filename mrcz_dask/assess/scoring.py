@@ -69,12 +69,11 @@ def score_pattern(task: CorrectionTask, windows: WindowSums | Exception | None =
     """
     record, store = task.record, SessionStore(task.store)
     if not record.sound or record.mean_even is None:
-        return StackPattern(task.name, {}, 0, False)
+        return StackPattern(task.name, {}, False)
     whole, even = (StoredSums.load(store, task, which) for which in ("", "_even"))
     found = references_of(task, whole, windows)
-    beside = 0 if found.shared is None else found.shared.pairs
     if not found.images:
-        return StackPattern(task.name, {}, beside, False)
+        return StackPattern(task.name, {}, False)
     finder = PatternFit(found.images, replace(task.settings.koma, method="fit"))
     away = np.abs(found.images[-1] - np.median(found.images[-1]))
     hot = away > ALWAYS_HOT * NORMAL * np.median(away)
@@ -86,7 +85,7 @@ def score_pattern(task: CorrectionTask, windows: WindowSums | Exception | None =
     evidence = evidence_of(task, found, pattern, pattern_even, int(np.count_nonzero(good)))
     own = whole.mean.values * np.float32(whole.mean.factor * whole.n / record.mean)
     cold = cold_covariance(own, found.images[-1], good)
-    return StackPattern(task.name, evidence, beside, found.left_out, float(f"{cold:.4g}"))
+    return StackPattern(task.name, evidence, found.left_out, float(f"{cold:.4g}"))
 
 
 def score_stack(task: CorrectionTask, windows: WindowSums | Exception | None = None) -> StackNoise:

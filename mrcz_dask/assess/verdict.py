@@ -16,7 +16,6 @@ from mrcz_dask.correction.verdict import cost, limit
 from mrcz_dask.numerics.noise.radius import RadiusChoice
 from mrcz_dask.numerics.reference.evidence import (
     NEGLIGIBLE,
-    RARE,
     SURE,
     SessionEvidence,
     StackEvidence,
@@ -42,8 +41,6 @@ class Verdict:
         How much pixels differ, relative to the mean, if a gain seems to be missing.
     groups
         Groups of stacks that show the same specimen, and the number of their stacks.
-    beside
-        Number of stacks whose neighbors show the same specimen beside itself, though no name says so.
     smooth
         Number of stacks whose references have smooth structure that is not the detector's.
     warnings
@@ -58,7 +55,6 @@ class Verdict:
     outliers: tuple[float, float]
     raw_spread: float | None
     groups: dict[str, int]
-    beside: int
     smooth: int
     warnings: tuple[str, ...]
     advice: str
@@ -71,7 +67,6 @@ class Verdict:
             "outliers": {"pixels": self.outliers[0], "share": self.outliers[1]},
             "raw_spread": self.raw_spread,
             "groups": self.groups,
-            "specimen_beside_itself": self.beside,
             "smooth_left_out": self.smooth,
             "warnings": list(self.warnings),
             "advice": self.advice,
@@ -96,8 +91,6 @@ class Verdict:
             names = some(list(self.groups))
             many = len(self.groups)
             yield f"Same specimen: stacks of a group do not correct each other; {many} groups: {names}."
-        if self.beside:
-            yield f"Same specimen: neighbors of {self.beside} stacks show it beside itself; no name says so."
         if self.smooth:
             yield (
                 f"Smooth structure: {self.smooth} stacks share some that no detector has, like the edge of "
@@ -135,9 +128,8 @@ def verdict(
         spread = max(0.0, evidence.fine.value) ** 0.5
     spread = 0.0 if plan.gain is not None else spread
     sizes = Counter(group.name for one in ready for group in one.groups)
-    beside = sum(one.beside > 0 for one in stacks)
     radius = plan.settings.koma.radius if choice is None else choice.radius
-    advice, name, options = _advice(plan, evidence, spread, beside / max(1, len(stacks)), radius, choice)
+    advice, name, options = _advice(plan, evidence, spread, radius, choice)
     if plan.gain is not None:
         advice += " Give it the options for gain, dark and defects that were given here."
     command = ["mrcz-dask", name, str(plan.discovery.folder), *options]
@@ -146,7 +138,6 @@ def verdict(
         outliers=(mean(outliers), mean(outliers) / pixels) if outliers else (0.0, 0.0),
         raw_spread=spread if spread > RAW_SPREAD else None,
         groups={name: size for name, size in sizes.items() if size > 1},
-        beside=beside,
         smooth=sum(one.smooth_left_out for one in stacks),
         warnings=() if plan.gain is None else plan.gain.caveats,
         advice=advice,
@@ -158,7 +149,6 @@ def _advice(
     plan: Plan,
     evidence: SessionEvidence | None,
     spread: float,
-    beside: float,
     radius: int,
     choice: RadiusChoice | None,
 ) -> tuple[str, str, list[str]]:
@@ -171,9 +161,6 @@ def _advice(
         return "Give the gain reference first: these look like raw frames.", "koma", [*koma, "--gain", "GAIN"]
     if evidence is None:
         return "Fill outliers only: no stack has a usable reference.", "outliers", []
-    if beside > RARE:
-        why = "Say which stacks show the same specimen, in a file of names."
-        return why, "koma", [*koma, "--groups", "FILE"]
     if not evidence.has_pattern and limit(evidence) < SMALL:
         return "Fill outliers only: there is no pattern to take off.", "outliers", []
     if not evidence.has_pattern:

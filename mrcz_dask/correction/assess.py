@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -11,9 +12,11 @@ from itertools import islice, pairwise
 
 import numpy as np
 
+from mrcz_dask.numerics.reference.structure import grid as grid_of
 from mrcz_dask.numerics.session.breaks import DetectedBreak, final_below, find_breaks, gather_evidence
 from mrcz_dask.numerics.session.contrast import BlockMeans, Usability, assess_contrast
 from mrcz_dask.numerics.session.fingerprint import Copies, Fingerprint
+from mrcz_dask.numerics.session.specimens import FIRST, Specimens
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.session.groups import Group, Grouping
 from mrcz_dask.values.params import KomaParams, Settings
@@ -42,6 +45,8 @@ class AssessedStack:
         Index of the copy that is used in its place; None if it is used itself.
     groups
         Groups of stacks that show the same specimen; it may be the only one of them.
+    specimens
+        Groups that the pixels show; they are in `groups` too, unless references are trusted.
     """
 
     entry: StackEntry
@@ -51,6 +56,7 @@ class AssessedStack:
     copies: tuple[int, ...] = ()
     original: int | None = None
     groups: tuple[Group, ...] = ()
+    specimens: frozenset[int] = frozenset()
 
     @property
     def good(self) -> bool:
@@ -177,6 +183,8 @@ class StackAssessment:
         self.epochs = Epochs(0, (), (), 0)
         self._copies, self._grouping = Copies(), Grouping(self._settings.koma.groups)
         self._groups: list[tuple[Group, ...]] = []
+        self._members: defaultdict[Group, list[int]] = defaultdict(list)
+        self._specimens: Specimens | None = None
         self._grids: list[BlockMeans | None] = []
 
     def update(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
@@ -190,18 +198,23 @@ class StackAssessment:
 
     def _assess_stacks(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
         koma = self._settings.koma
-        undecided = max(0, len(self.stacks) - koma.radius)
+        undecided = max(0, len(self.stacks) - koma.radius) if len(self.stacks) >= FIRST else 0
         start = max(0, undecided - self._lead)
         with_new_copies: set[int] = set()
         for j in range(len(self.stacks), len(stacks)):
             (entry, record), grid = stacks[j], None
             self._groups.append(self._grouping.find(entry))
+            together = {k for group in self._groups[j] for k in self._members[group]}
+            for group in self._groups[j]:
+                self._members[group].append(j)
             if record.sound and record.has_dose:
                 means = np.array(record.grid_means, np.float64)
                 grid = BlockMeans(means, np.array(record.grid_pixels, np.int64))
             self._grids.append(grid)
             self._copies.add(Fingerprint.from_text(record.frames, record.grain))
             with_new_copies.update(self._copies.of(j))
+            self._specimens = self._specimens or Specimens(grid_of(record.shape[1:]))
+            self._specimens.add(record.scene if record.sound else "", together.union(self._copies.of(j)))
         verdicts = assess_contrast(
             self._grids[start:], koma.radius, self._settings.contrast, undecided - start
         )
@@ -216,9 +229,13 @@ class StackAssessment:
                 # of several stacks, as a tilt series is: these are neighbors, it is none
                 original = near[0]
             raw = koma.form == "subtract-raw"
-            self.stacks.append(
-                AssessedStack(*stacks[j], verdicts[j - undecided], raw, copies, original, self._groups[j])
-            )
+            assert self._specimens is not None
+            specimens, groups = self._specimens.groups[j], self._groups[j]
+            if not koma.trust_reference:
+                names = (stacks[k][0].name for k in sorted(specimens))
+                groups += tuple(Group(f"specimen of {name}", "as their pixels show") for name in names)
+            verdict = verdicts[j - undecided]
+            self.stacks.append(AssessedStack(*stacks[j], verdict, raw, copies, original, groups, specimens))
 
     def _find_epochs(self) -> None:
         """Find epochs among the last stacks, and join them to those that are final."""
@@ -231,7 +248,7 @@ class StackAssessment:
             len(self.stacks),
             (*before.starts[:old], *(start + first for first in last.starts[new:])),
             (*before.breaks[:old], *last.breaks[new:]),
-            max(final, start + last.final),
+            max(final, start + last.final) if len(self.stacks) >= FIRST else 0,
         )
 
 

@@ -175,6 +175,11 @@ def _caveats(task: CorrectionTask) -> tuple[str, ...]:
     dose_spread = spread([m.mean / m.n for m in members])
     if task.copies:
         caveats.append(f"{COPY} {some(task.copies)}: not used as each other's reference")
+    if task.same_specimen:
+        caveats.append(
+            f"{task.same_specimen} of the neighbors in its reference show its specimen: some of it goes with "
+            "the pattern; run again without --trust-reference"
+        )
     if task.groups:
         caveats.append(f"{GROUP} {'; '.join(f'{group.name}, {group.reason}' for group in task.groups)}")
     if not record.sound:
@@ -205,15 +210,8 @@ def _caveats_of_references(references: WindowReferences, highest: float | None) 
             f"{NO_PATTERN}: it is at most {100 * highest:.2g} % of the mean, and {UNTOUCHED}; --always takes "
             "it off"
         )
-    if references.shared is None:
-        return
-    if references.shared.pairs:
-        yield (
-            f"its specimen lies beside itself in its neighbors"
-            f"{'' if references.images else f': {UNTOUCHED}'}. Say with --groups which stacks belong together"
-        )
     if references.left_out:
-        moves, limit = references.shared.movement.seen, 100 * references.limit
+        moves, limit = references.movement.seen, 100 * references.limit
         why = "moves with the specimen" if moves else f"a detector shows at most {limit:g} %"
         yield f"{SMOOTH_KEPT}: it is {100 * max(references.smooth):.2g} % of its references, and {why}"
 

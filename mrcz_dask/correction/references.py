@@ -21,10 +21,9 @@ from mrcz_dask.numerics.reference.structure import (
     FEWEST_BLOCKS,
     CoarseStack,
     Movement,
-    SharedStructure,
     coarse_means,
-    find_shared,
     grid,
+    movement_of_reference,
     movement_of_removed,
     smooth_deviation,
     without_smooth,
@@ -86,8 +85,8 @@ class WindowReferences(NamedTuple):
     ----------
     images
         (ny, nx) float32 each, as `PatternFit` takes them; none where the specimen is all over.
-    shared
-        Result of looking for the specimen in the short window; None = it was not looked for.
+    movement
+        How the smooth structure moves with the drift of the specimen.
     smooth, limit
         Standard deviation of the smooth structure of each, relative to the mean, and the largest that is
         taken for the detector's.
@@ -98,7 +97,7 @@ class WindowReferences(NamedTuple):
     """
 
     images: tuple[Image, ...]
-    shared: SharedStructure | None = None
+    movement: Movement = Movement()
     smooth: tuple[float, ...] = ()
     limit: float = math.inf
     left_out: bool = False
@@ -107,14 +106,12 @@ class WindowReferences(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the results of the search as plain, rounded values for the footer of an output."""
-        if self.shared is None:
+        if not self.coarse:
             return {}
-        movement = self.shared.movement
         return {
-            "neighbors_with_its_specimen": self.shared.pairs,
             "smooth": [round(one, 6) for one in self.smooth],
             "smooth_limit": self.limit if self.smooth else None,
-            "moves_with_specimen": {"share": round(movement.share, 4), "z": round(movement.z, 3)},
+            "moves_with_specimen": {"share": round(self.movement.share, 4), "z": round(self.movement.z, 3)},
             "smooth_left_out": self.left_out,
         }
 
@@ -158,24 +155,22 @@ def references_of(
 
 
 def _detectors_part(task: CorrectionTask, images: list[Image]) -> WindowReferences:
-    """Return references without the specimen that the stacks of the windows share; none if it is all over."""
+    """Return references without smooth structure that the stacks share, if it is no detector's."""
     koma = task.settings.koma
     own, *members = stacks = _coarse_stacks(task)
-    shared = find_shared(own, members)
-    if shared.pairs and not (koma.always or koma.trust_reference):
-        return WindowReferences((), shared, coarse=stacks)
+    movement = movement_of_reference(own, members)
     raw = not task.settings.gain.gain and _pixel_spread(task, images[0]) > RAW_SPREAD
     limit = WITHOUT_GAIN * koma.smooth_limit if raw else koma.smooth_limit
     smooth, cleaned = [], list(images)
     for k, image in enumerate(images[:1] if koma.method == "session" else images):
         coarse = coarse_means(image)
         smooth.append(smooth_deviation(coarse))
-        if not koma.trust_reference and (shared.movement.seen or smooth[k] > limit):
+        if not koma.trust_reference and (movement.seen or smooth[k] > limit):
             cleaned[k] = without_smooth(image, coarse)
-    unlike = shared.movement.seen or max(smooth) > limit
+    unlike = movement.seen or max(smooth) > limit
     left_out = unlike and not koma.trust_reference
     taken = unlike and not left_out
-    return WindowReferences(tuple(cleaned), shared, tuple(smooth), limit, left_out, taken, stacks)
+    return WindowReferences(tuple(cleaned), movement, tuple(smooth), limit, left_out, taken, stacks)
 
 
 def _pixel_spread(task: CorrectionTask, reference: Image) -> float:
@@ -220,8 +215,9 @@ def evidence_of(
         own, *members = references.coarse
         unit = record.dose if form == "subtract" else 1.0
         movement = movement_of_removed(pattern.image, unit, own, members)
-    beside = references.shared.pairs if references.shared is not None else 0
     noise = record.noise and (record.noise / record.mean) ** 2 * record.exposed()
     counts = record.mean, record.mean_even
-    found = stack_evidence(pattern, even, counts, good, noise, movement, beside, references.unlike)
+    found = stack_evidence(
+        pattern, even, counts, good, noise, movement, task.same_specimen, references.unlike
+    )
     return {} if found is None else found.to_dict()

@@ -36,6 +36,7 @@ from mrcz_dask.numerics.reference.structure import coarse_image, coarse_means, e
 from mrcz_dask.numerics.session.contrast import block_means
 from mrcz_dask.numerics.session.fingerprint import Fingerprinter
 from mrcz_dask.numerics.session.sketch import sketch
+from mrcz_dask.numerics.session.specimens import scene_of
 from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import DtypeError, FormatError, OutlierError
@@ -214,8 +215,9 @@ def mask_stack(task: SumTask, sums: StackSums) -> StackRecord:
                 mask_even = gained_mask(sums.even, even, params)
         if mask_even is not None and not mask_even.usable:
             mask_even = None
-        record = _record(task, sums, gamma, total, mask, mask_even, frame_noise(total, even))
-    images = np.array([coarse_image(total.values, mask.mask), *sums.differences])
+        image = coarse_image(total.values, mask.mask)
+        record = _record(task, sums, gamma, total, mask, mask_even, frame_noise(total, even), scene_of(image))
+    images = np.array([image, *sums.differences])
     coarse = np.clip(images, -LARGEST_COARSE, LARGEST_COARSE).astype(np.float16)
     arrays = {"sum": total.values, "weight": mask.weight255, "sum_even": even.values, "coarse": coarse}
     if mask_even is not None:
@@ -234,6 +236,7 @@ def _record(
     mask: OutlierMask,
     mask_even: OutlierMask | None,
     noise: float | None,
+    scene: str,
 ) -> StackRecord:
     blank, of_frames = _blank_frames(task, sums), [one.statistics for one in sums.measures]
     statistics = combine(of_frames)
@@ -278,6 +281,7 @@ def _record(
         offset=sums.offset,
         frames=sums.frames,
         grain=sums.grain,
+        scene=scene,
     )
 
 

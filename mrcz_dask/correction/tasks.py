@@ -115,6 +115,8 @@ class CorrectionTask:
         Names of its copies, which are in none of its windows.
     groups
         Groups of stacks that show its specimen, which are in none of its windows.
+    same_specimen
+        Number of stacks that show its specimen and yet are in its short window, as the settings say.
     refusal
         Reason why it must not be corrected; empty if it may.
     key
@@ -138,6 +140,7 @@ class CorrectionTask:
     mdoc: str | None
     copies: tuple[str, ...] = ()
     groups: tuple[Group, ...] = ()
+    same_specimen: int = 0
     refusal: str = ""
     key: str = field(init=False)
 
@@ -155,6 +158,7 @@ class CorrectionTask:
             "pixel_size": self.pixel_size,
             **({"copies": [*self.copies, self.refusal]} if self.copies or self.refusal else {}),
             **({"groups": [asdict(group) for group in self.groups]} if self.groups else {}),
+            **({"same_specimen": self.same_specimen} if self.same_specimen else {}),
         }
         object.__setattr__(self, "key", digest_of(depends))
 

@@ -22,8 +22,8 @@ def verdict_on(results: Iterable[StackResult]) -> str | None:
     """Return in one sentence whether a run made its stacks better; None where nothing was measured.
 
     Better is only what lowers R in frames that the fit has not seen, lowers the pattern of columns, rows and
-    pixels in them, and takes nothing off that moves with the specimen or lies beside itself. Where stacks
-    drift too little, or are too small, to tell the last, no run is called better.
+    pixels in them, and takes nothing off that moves with the specimen or that neighbors of the same specimen
+    share. Where stacks drift too little, or are too small, to tell movement, no run is called better.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ def loss(found: SessionEvidence) -> str:
             "--trust-reference."
         )
     return (
-        f"{LOST}neighbors of {found.beside} stacks show the specimen beside itself. Say with --groups which "
-        "stacks belong together, or run again without --always or --trust-reference."
+        f"{LOST}the references of {found.same_specimen} stacks show their specimen. Run again without "
+        "--trust-reference."
     )
 
 

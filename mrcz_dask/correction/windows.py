@@ -21,6 +21,7 @@ from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.reference.session_sum import SessionSum
 from mrcz_dask.numerics.reference.window import Member, MovingSum, WindowSum
 from mrcz_dask.numerics.session.breaks import REACH
+from mrcz_dask.numerics.session.specimens import FIRST
 from mrcz_dask.session.groups import Group
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.params import KomaParams
@@ -111,8 +112,9 @@ def stacks_until_final(i: int, stacks: Sequence[AssessedStack], epochs: Epochs, 
     before = sum(one.usable for k, one in enumerate(stacks[start:i], start) if k not in mates)
     needed = koma.waits_for + max(koma.waits_for, before)
     last = next(islice(others, needed - 1, None))
-    behind = max(len(stacks) - epochs.final, koma.radius + (REACH if koma.breaks == "auto" else 0))
-    return max(1, max(i, last) + 1 + behind - len(stacks))
+    unsettled = len(stacks) - epochs.final if len(stacks) >= FIRST else 0
+    behind = max(unsettled, koma.radius + (REACH if koma.breaks == "auto" else 0))
+    return max(1, FIRST - len(stacks), max(i, last) + 1 + behind - len(stacks))
 
 
 def correction_tasks(
@@ -150,7 +152,9 @@ def correction_tasks(
             path=str(stack.entry.path),
             folder=str(plan.folder),
             store=str(plan.store),
-            record=replace(stack.record, sketch="", frames="", grain=""),  # as large as all the rest
+            record=replace(
+                stack.record, sketch="", frames="", grain="", scene=""
+            ),  # as large as all the rest
             short=tuple(member_ref(stacks[k].record) for k in windows.short),
             long=tuple(member_ref(stacks[k].record) for k in windows.long),
             usable=stack.usable,
@@ -164,6 +168,7 @@ def correction_tasks(
             mdoc=str(stack.entry.mdoc) if stack.entry.mdoc else None,
             copies=tuple(stacks[k].entry.name for k in stack.copies if k < stop),
             groups=tuple(one for one in stack.groups if any(k != i and k < stop for k in groups[one])),
+            same_specimen=sum(not stack.specimens.isdisjoint(stacks[k].specimens) for k in windows.short),
             refusal=_refusal(stacks, windows.around),
         )
 

@@ -252,14 +252,16 @@ class KomaParams(Parameters):
         Hours without a stack that windows do not cross either; None = they cross any pause.
     groups
         Stacks that show the same specimen and must not correct each other: ``auto`` finds them from .mdoc
-        files and names, ``none`` looks for none, and pairs of a pattern of names and a group name them.
+        files and names, ``none`` does not, and pairs of a pattern of names and a group name them. All three
+        ask the pixels as well.
     smooth_limit
         Largest smooth structure (standard deviation over the mean) of a reference that is taken for the
         detector's. Simulated detectors show up to .013; frames without a gain may have four times this.
     trust_reference
-        Whether references are taken for the detector's alone: nothing of the specimen is looked for in them.
+        Whether references are taken for the detector's alone: nothing of the specimen is looked for in them,
+        and pixels are not asked which stacks show the same.
     always
-        Whether the pattern is taken off where it is too small to matter, or neighbors show the specimen.
+        Whether the pattern is taken off where it is too small to matter.
     """
 
     _title = "KOMA parameters"

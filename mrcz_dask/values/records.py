@@ -89,6 +89,8 @@ class StackRecord(Record):
         Counts that are taken off every pixel as it is read: float32 cannot hold counts beside it.
     frames, grain
         Digests by which copies of the same data are found, see `numerics.session.fingerprint`.
+    scene
+        Rough structure by which stacks of the same specimen are found, see `numerics.session.specimens`.
     """
 
     name: str
@@ -121,6 +123,7 @@ class StackRecord(Record):
     offset: int = 0
     frames: str = ""
     grain: str = ""
+    scene: str = ""
 
     @property
     def sound(self) -> bool:

@@ -53,7 +53,7 @@ def test_few_counts_do_not_look_like_a_missing_gain(tmp_path: Path) -> None:
     assert assessed(tmp_path, frames=6, dose=0.5, specimen=0.1).verdict.raw_spread is None
 
 
-def test_groups_are_named_and_the_specimen_beside_itself_is_told(tmp_path: Path) -> None:
+def test_groups_are_named(tmp_path: Path) -> None:
     series = {"session": "tilt series", "stacks": 15, "tilts": 5, "frames": 8, "specimen": 0.25}
     verdict = assessed(tmp_path, shape=(192, 192), **series).verdict
     assert set(verdict.groups.values()) == {5} and "Same specimen" in "\n".join(verdict.sentences())
@@ -97,7 +97,6 @@ def test_a_pattern_that_moves_with_the_specimen_is_left_alone(tmp_path: Path) ->
             entry.name,
             dict.fromkeys(("pattern", "error", "lasting", "removed"), (1e-4 * k,) * 4)
             | {"noise": 0.05, "movement": {"explained": 1.0, "power": 1.0, "variance": 0.01}},
-            0,
             False,
             cold=1e-4,
         )

@@ -339,7 +339,6 @@ def test_a_command_that_is_stopped_takes_its_jobs_along(
     command = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", str(night), *options]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         assert until(lambda: len(slurm.jobs()) == 2)
-        time.sleep(2)
         process.send_signal(number)
         assert process.wait(timeout=PATIENCE) == 128 + number
     assert until(lambda: slurm.jobs() == [])

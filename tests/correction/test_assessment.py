@@ -43,12 +43,15 @@ def arrivals(draw: st.DrawFn) -> Arrivals:
     for k in range(1, n):
         if rng.random() < copied:
             data[k] = tuple({*data[rng.integers(0, k)], *(data[k] if rng.random() < 0.3 else ())})
-    tilts = draw(st.integers(0, 9))
+    tilts, alike = draw(st.integers(0, 9)), draw(st.sampled_from([0.0, 0.2, 0.7]))
+    specimen = rng.normal(0, 16, (32, 32))
     for k, one in enumerate(made):
         if tilts:  # in series of so many
             one.entry.tilt = 3.0 * (k % tilts)
         sound = bool(rng.random() < (0.05 if blind <= k < blind + 60 else 0.97))
-        one.record = describe(one.record, data[k], rng, sound=sound)
+        if rng.random() >= alike:  # the specimen of the stack before, or another one
+            specimen = rng.normal(0, 16, (32, 32))
+        one.record = describe(one.record, data[k], rng, sound=sound, specimen=specimen)
     there = sorted({*draw(st.lists(st.integers(1, n), max_size=12)), n})
     koma = KomaParams(
         radius=draw(st.integers(1, 4)),
@@ -62,17 +65,23 @@ def arrivals(draw: st.DrawFn) -> Arrivals:
     )
 
 
-def describe(record: Any, data: tuple[int, ...], rng: np.random.Generator, *, sound: bool) -> Any:
-    """Complete the record of a stack: its contrast, and which recorded frames it holds."""
+def describe(
+    record: Any, data: tuple[int, ...], rng: np.random.Generator, *, sound: bool, specimen: Any = None
+) -> Any:
+    """Complete the record of a stack: its contrast, its specimen, and which recorded frames it holds."""
     means = rng.normal(40, 0.01, 16) * np.where(BLOCKS < 8, 1, rng.choice([0.5, 1], p=[0.05, 0.95]))
     about = vars(record) | {
         "grid_means": means.reshape(4, 4).tolist(),
         "grid_pixels": np.full((4, 4), 10**6).tolist(),
         "frames": b64encode(np.array(sorted(data), "<u8").tobytes()).decode(),
         "grain": "",
+        "scene": "",
         "sound": sound,
         "has_dose": True,
     }
+    if specimen is not None:
+        scene = np.roll(specimen + rng.normal(0, 8, (32, 32)), rng.integers(-4, 5, 2), (0, 1))
+        about["scene"] = b64encode(scene.clip(-127, 127).astype(np.int8).tobytes()).decode()
     return type(record)(**about)
 
 

@@ -26,7 +26,9 @@ from mrcz_dask.values.params import ContrastParams, KomaParams, Settings, WriteP
 from mrcz_dask.values.records import NO_PATTERN, SMOOTH_KEPT, UNTOUCHED
 
 EDGE = named("hole edge", shape=(144, 160), stacks=9, frames=10, aim_error=2.0)
-TILTS = named("tilt series", shape=(192, 192), stacks=12, tilts=12, seed=2, specimen=0.2, frames=8)
+TILTS = named(
+    "tilt series", shape=(192, 192), stacks=12, tilts=12, seed=2, specimen=0.2, frames=8, aim_error=8.0
+)
 WRITE, CONTRAST = WriteParams(dtype="float32"), ContrastParams(floor=10.0)
 
 
@@ -78,16 +80,18 @@ def test_arrays_keep_it_too(edges: list[Path], tmp_path: Path) -> None:
     np.testing.assert_array_equal(lazy, written)
 
 
-def test_a_tilt_series_that_nothing_names_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_tilt_series_that_nothing_names_is_found_from_its_pixels(tmp_path: Path) -> None:
     paths = list(write_session(tmp_path / "tilts", TILTS))
     outcome = koma(paths[0].parent, tmp_path / "out", KomaParams(radius=5, groups="none"))
-    kept = [text for one in outcome.results for text in one.caveats if "beside itself" in text]
-    assert len(kept) > 8 and all(UNTOUCHED in text for text in kept)
+    told = [text for one in outcome.results for text in one.caveats if "as their pixels show" in text]
+    assert len(told) == 12 and all("specimen of TS_01" in text for text in told)
+    assert all(any(UNTOUCHED in text for text in one.caveats) for one in outcome.results)
 
-    always = koma(paths[0].parent, tmp_path / "always", KomaParams(radius=5, groups="none", always=True))
-    told = [text for one in always.results for text in one.caveats if "beside itself" in text]
-    assert len(told) == len(kept) and not any(UNTOUCHED in text for text in told)
-    assert LOST in (verdict_on(always.results) or "")
+    trusting = KomaParams(radius=5, groups="none", trust_reference=True)
+    harmed = koma(paths[0].parent, tmp_path / "trusting", trusting)
+    assert not any("as their pixels show" in text for one in harmed.results for text in one.caveats)
+    assert all(any("show its specimen" in text for text in one.caveats) for one in harmed.results)
+    assert LOST in (verdict_on(harmed.results) or "")
 
 
 def test_a_pattern_too_small_to_matter_stays_and_pixels_are_those_of_the_filter(tmp_path: Path) -> None:
@@ -148,6 +152,8 @@ def test_other_forms_are_judged_where_they_are_shares_of_the_mean(form: Any, tmp
         ({"name": "hole edge", "edge": 0.15, "aim_error": 10.0}, 0.95, 0.9, 0.95),
         ({"name": "hole edge", "edge": 0.3, "aim_error": 30.0}, 0.95, 0.9, 0.95),
         ({"name": "tilt series", "tilts": 0, "stacks": 93}, 0.98, 0.95, 0.70),
+        ({"name": "tilt series", "stacks": 62}, 0.97, 0.92, 0.90),
+        ({"name": "standard", "same_area": 3, "stacks": 40, "frames": 24, "dose": 1.0}, 0.97, 0.92, 0.26),
     ],
 )
 def test_the_specimen_of_each_regime_is_kept(
@@ -155,7 +161,7 @@ def test_the_specimen_of_each_regime_is_kept(
 ) -> None:
     params = specimen_table.simulated(session, seed=21)
     paths = list(write_session(tmp_path / "session", params))
-    outcome = specimen_table.corrected(paths, tmp_path / "out", {})
+    outcome = specimen_table.corrected(paths, tmp_path / "out", {"groups": "none"})  # from the pixels alone
     found = np.array(list(specimen_table.scores(outcome, paths, params)))
     assert found[:, 0].mean() >= kept and found[:, 0].min() >= least and found[:, 1].mean() <= error
     assert LOST not in (verdict_on(outcome.results) or "")

@@ -87,12 +87,12 @@ class MethodGroup(OptionGroup, panel="Method"):
     )
     trust_reference: bool = option(
         False,
-        "All that neighbors share is the detector's: take it off, even where it looks like the specimen.",
+        "All that neighbors share is the detector's: take it off, even where it looks like the specimen. "
+        "The pixels are not asked which stacks show the same.",
     )
     always: bool = option(
         False,
-        "Take the pattern off where it is too small to matter, and where neighbors show the specimen beside "
-        "itself. Without it such stacks are only filtered.",
+        "Take the pattern off even where it is too small to matter. Else such stacks are only filtered.",
     )
 
     def outliers(self) -> OutlierParams:

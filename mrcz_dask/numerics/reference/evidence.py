@@ -53,8 +53,8 @@ class StackEvidence(Record):
         Variance of the sum of all frames by counting noise; None = not known.
     movement
         How what is taken off moves with the specimen; see `structure.Movement`.
-    beside
-        Number of neighbors that show the specimen beside itself, if something was taken off.
+    same_specimen
+        Number of neighbors in the reference that show the same specimen.
     unlike
         Whether smooth structure was taken off that is no detector's.
     """
@@ -65,7 +65,7 @@ class StackEvidence(Record):
     removed: ByScale
     noise: float | None
     movement: dict[str, float]
-    beside: int = 0
+    same_specimen: int = 0
     unlike: bool = False
 
 
@@ -95,7 +95,7 @@ def negligible(pattern: Pattern, pixels: int) -> float | None:
 
 def stack_evidence(
     pattern: Pattern, even: Pattern, counts: tuple[float, float], pixels: int, noise: float | None,
-    movement: Movement, beside: int, unlike: bool,
+    movement: Movement, same_specimen: int, unlike: bool,
 ) -> StackEvidence | None:  # fmt: skip
     """Measure the pattern of a stack, and what a fit takes off frames that it has not seen.
 
@@ -107,7 +107,7 @@ def stack_evidence(
         Counts per pixel in all frames, and in frames 0, 2, 4, ...
     pixels
         Number of pixels that are no outliers.
-    noise, movement, beside, unlike
+    noise, movement, same_specimen, unlike
         See `StackEvidence`.
 
     Returns
@@ -136,7 +136,7 @@ def stack_evidence(
         removed=scales(removed),
         noise=noise and float(f"{noise:.{DIGITS}g}"),
         movement={k: float(f"{v:.{DIGITS}g}") for k, v in movement.to_dict().items()},
-        beside=beside,
+        same_specimen=same_specimen,
         unlike=unlike,
     )
 
@@ -221,9 +221,9 @@ class SessionEvidence:
         Variance of a stack's sum by counting noise; None = not known.
     movement
         How what was taken off moves with the specimen.
-    beside, unlike
-        Numbers of stacks from which a pattern was taken though neighbors show their specimen beside itself,
-        and though it has more smooth structure than a detector.
+    same_specimen, unlike
+        Numbers of stacks from which a pattern was taken though neighbors in the reference show the same
+        specimen, and though it has more smooth structure than a detector.
     cold
         Variance of the pattern of pixels, from those that are dark; None = not known.
     """
@@ -236,7 +236,7 @@ class SessionEvidence:
     gain: Mean
     noise: float | None
     movement: Movement
-    beside: int
+    same_specimen: int
     unlike: int
     cold: Mean | None = None
 
@@ -262,7 +262,7 @@ class SessionEvidence:
     @property
     def share_harmed(self) -> float:
         """Share of the stacks from which something was taken off that looks like the specimen."""
-        return max(self.beside, self.unlike) / self.stacks
+        return max(self.same_specimen, self.unlike) / self.stacks
 
     @property
     def lost(self) -> float:
@@ -271,7 +271,7 @@ class SessionEvidence:
 
     @property
     def harms(self) -> bool:
-        """Whether the specimen was taken off, as far as it moves or lies beside itself."""
+        """Whether the specimen was taken off, as far as that is seen."""
         return self.movement_is_seen or self.share_harmed > RARE
 
     @property
@@ -312,7 +312,7 @@ class SessionEvidence:
             "derating_before": before and asdict(before),
             "derating_after": after and asdict(after),
             "moves_with_specimen": {"share": self.movement.share, "z": self.movement.z},
-            "beside": self.beside,
+            "same_specimen": self.same_specimen,
             "unlike": self.unlike,
             "helps": self.helps,
             "harms": self.harms,
@@ -340,7 +340,7 @@ def session_evidence(
         gain=mean_of(removed[:, FINE].sum(axis=1)),
         noise=float(np.mean(noises)) if noises else None,
         movement=movement,
-        beside=sum(one.beside > 0 for one in stacks),
+        same_specimen=sum(one.same_specimen > 0 for one in stacks),
         unlike=sum(one.unlike for one in stacks),
         cold=None if cold is None else mean_of(cold),
     )

@@ -1,8 +1,7 @@
 """Find what the stacks of a window share that is the specimen's, not the detector's.
 
-A detector's pattern stays on its pixels. Three things tell the specimen from it: a gain-corrected detector
-has little smooth structure; the specimen moves with the drift inside a stack; and, as nothing is aimed at to
-the pixel, it lies beside itself in another stack.
+A detector's pattern stays on its pixels. Two things tell the specimen from it: a gain-corrected detector has
+little smooth structure, and the specimen moves with the drift inside a stack.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, median_filter
 
@@ -24,9 +22,6 @@ GRID, SMALLEST = 96, 4  # blocks along each side of a coarse image, and pixels o
 FEWEST_BLOCKS = 32  # smaller images are not looked at
 SMOOTH = 6  # structure longer than this part of the image is smooth
 EDGE = 8  # this part of an image is faded out at its edges
-FEWEST_WAVES = 2  # slower ones say where an image is bright, not what it shows
-FARTHEST = 6  # part of the image by which the same specimen is aimed at beside itself
-SMALLEST_Z, FEWEST_PAIRS = 5.0, 3
 MOVING_Z, MOVING_SHARE = 4.0, 0.15
 SMALL_DRIFT = 0.05
 
@@ -88,24 +83,9 @@ class Movement(Record):
         return self.z > MOVING_Z and self.share > MOVING_SHARE
 
 
-class SharedStructure(NamedTuple):
-    """Result of looking for the specimen in the reference of a stack.
-
-    Attributes
-    ----------
-    pairs
-        Number of neighbors that show the specimen of the stack beside itself; below `FEWEST_PAIRS`, 0.
-    movement
-        How the smooth structure moves with the drift of the specimen.
-    """
-
-    pairs: int = 0
-    movement: Movement = Movement()
-
-
 def grid(shape: Sequence[int]) -> tuple[int, int]:
     """Return the numbers of blocks, along y and x, of the coarse image of an image of this shape."""
-    by, bx = (max(1, min(GRID, n // SMALLEST)) for n in shape)
+    by, bx = (max(1, min(GRID, max(n // SMALLEST, min(n // 2, FEWEST_BLOCKS)))) for n in shape)
     return by, bx
 
 
@@ -167,65 +147,20 @@ def early_less_late(early: Floats, n_early: int, whole: Floats, n: int, offset: 
     return np.asarray(first / first.mean() - second / second.mean())
 
 
-def find_shared(own: CoarseStack, members: Sequence[CoarseStack]) -> SharedStructure:
-    """Look for the specimen in the reference that the members of a window make for a stack.
-
-    Parameters
-    ----------
-    own
-        The stack.
-    members
-        The members of its window.
-    """
-    if not members:
-        return SharedStructure()
-    total = sum((m.image * m.counts for m in members), np.zeros_like(own.image))
-    counts = sum(m.counts for m in members)
-    return SharedStructure(
-        _pairs_beside(own, members, total / counts), _movement_of_reference(own, members, total, counts)
-    )
-
-
 def smooth_structure(coarse: Floats) -> Floats:
     """Return the running median of a coarse image; it keeps edges, and nothing that is short."""
     return np.asarray(median_filter(coarse, [n // SMOOTH | 1 for n in coarse.shape], mode="nearest"))
 
 
-def _pairs_beside(own: CoarseStack, members: Sequence[CoarseStack], reference: Floats) -> int:
-    """Return how many members show the stack's specimen beside itself, by the peaks of cross-correlations.
+def movement_of_reference(own: CoarseStack, members: Sequence[CoarseStack]) -> Movement:
+    """Compare the smooth structure of the reference with the drift of each stack, which is not in it.
 
-    Pattern and all that members share are taken off first, and what is smooth; waves are weighted by the
-    share of their power that is not shot noise.
+    Parameters
+    ----------
+    own, members
+        The stack, and the members of its window.
     """
-    images = np.array([reference, *(one.image for one in (*members, own))])
-    images -= [expand(smooth_structure(halved(one)), one.shape) for one in images]
-    images = images[1:] - images[0]
-    fade = _fade(own.image.shape)
-    spectra = scipy.fft.rfft2(images * fade, axes=(1, 2), workers=1)
-    by, bx = own.image.shape
-    waves = np.hypot(np.fft.fftfreq(by)[:, None] * by, np.fft.rfftfreq(bx) * bx)
-    octaves = np.floor(2 * np.log2(np.maximum(waves, 1))).astype(np.intp)
-    powers = (np.abs(spectra) ** 2).mean(axis=0)
-    power = np.bincount(octaves.ravel(), powers.ravel()) / np.maximum(1, np.bincount(octaves.ravel()))
-    white = power[-1]  # the finest waves: shot noise
-    weights = np.divide(np.maximum(power - white, 0), power**2, out=np.zeros_like(power), where=power > 0)
-    weight = np.where(waves < FEWEST_WAVES, 0.0, weights[octaves])
-    products = spectra[-1] * spectra[:-1].conj() * weight
-    peaks = scipy.fft.irfft2(products, s=(by, bx), axes=(1, 2), workers=1)
-    lags = [np.abs(np.fft.fftfreq(n) * n) for n in (by, bx)]
-    beside = np.maximum(lags[0][:, None], lags[1]) > 1
-    beside &= (lags[0][:, None] <= by / FARTHEST) & (lags[1] <= bx / FARTHEST)
-    deviations = peaks.std(axis=(1, 2))
-    highest = peaks[:, beside].max(axis=1, initial=0.0)
-    found = int((highest > SMALLEST_Z * deviations).sum())
-    return found if found >= FEWEST_PAIRS else 0
-
-
-def _movement_of_reference(
-    own: CoarseStack, members: Sequence[CoarseStack], total: Floats, counts: float
-) -> Movement:
-    """Compare the smooth structure of the reference with the drift of each stack, which is not in it."""
-    found = Movement()
+    found, total, counts = Movement(), _total(members), sum(m.counts for m in members)
     for stack in (*members, own):
         others, left = (total, counts) if stack is own else (total - stack.image * stack.counts, 0.0)
         left = left or counts - stack.counts
@@ -233,6 +168,11 @@ def _movement_of_reference(
             reference = halved(others / left)
             found = found.with_(_movement(stack, reference, smooth_structure(reference)))
     return found
+
+
+def _total(members: Sequence[CoarseStack]) -> Floats:
+    """Return the sum of the images of stacks, each times its counts."""
+    return np.asarray(sum(m.image * m.counts for m in members))
 
 
 def movement_of_removed(
@@ -251,10 +191,9 @@ def movement_of_removed(
     """
     if not members or not dose > 0:
         return Movement()
-    counts = sum(m.counts for m in members)
-    total = sum((m.image * m.counts for m in members), np.zeros_like(stack.image))
+    reference = _total(members) / sum(m.counts for m in members)
     smoothed = gaussian_filter(halved(coarse_means(removed) / dose), 1)
-    return _movement(stack, halved(total / counts), smoothed)
+    return _movement(stack, halved(reference), smoothed)
 
 
 def _movement(stack: CoarseStack, reference: Floats, image: Floats) -> Movement:
@@ -263,7 +202,7 @@ def _movement(stack: CoarseStack, reference: Floats, image: Floats) -> Movement:
     The drift is fitted to the specimen, the stack less its reference, in frames 0, 2, ... and in frames 1,
     3, ...; what one predicts is looked for in the other.
     """
-    fade = halved(_fade(stack.image.shape))
+    fade = halved(faded_edges(stack.image.shape))
     slopes = np.array(np.gradient(image)) * fade
     differences = halved(stack.differences)
     drifts = [_drift(halved(stack.image) - reference, one, fade) for one in differences]
@@ -345,7 +284,7 @@ def _between(
             line[x] = np.float32(left + across[x] * (right - left))
 
 
-def _fade(shape: tuple[int, ...]) -> Floats:
+def faded_edges(shape: tuple[int, ...]) -> Floats:
     """Return weights that fall to 0 at the edges of an image."""
     ramps = []
     for n in shape:

@@ -128,7 +128,7 @@ def test_a_session_that_gains() -> None:
 
 
 @pytest.mark.parametrize(
-    "harm", [{"movement": Movement(0.8, 1.0, 0.5).to_dict()}, {"beside": 4}, {"unlike": True}]
+    "harm", [{"movement": Movement(0.8, 1.0, 0.5).to_dict()}, {"same_specimen": 4}, {"unlike": True}]
 )
 def test_what_takes_the_specimen_is_never_a_help(harm: dict[str, Any]) -> None:
     found = session_evidence(stacks(removed=8e-5, **harm) + stacks(removed=7e-5, **harm))

@@ -1,4 +1,4 @@
-"""What stacks of a window share is told from the detector's: smooth structure, drift, and places beside."""
+"""What stacks of a window share is told from the detector's by smooth structure and drift."""
 
 from __future__ import annotations
 
@@ -47,24 +47,15 @@ EDGE = {"session": "hole edge", "stacks": 25, "frames": 12}
 @pytest.mark.parametrize("jitter", [0.0, 5.0])
 def test_the_edge_of_a_hole_is_smooth_structure_that_moves(jitter: float) -> None:
     stacks, _ = coarse(edge=0.3, aim_error=jitter, **EDGE)
-    found = structure.find_shared(stacks[12], [*stacks[:12], *stacks[13:]])
-    assert found.movement.seen and found.pairs == 0
-    assert found.movement.share == pytest.approx(1, abs=0.6)
+    found = structure.movement_of_reference(stacks[12], [*stacks[:12], *stacks[13:]])
+    assert found.seen and found.share == pytest.approx(1, abs=0.6)
 
 
 def test_independent_specimens_have_nothing_in_common() -> None:
     stacks, reference = coarse(stacks=25, frames=12)
     for k in (0, 6, 12, 18, 24):
-        found = structure.find_shared(stacks[k], [*stacks[:k], *stacks[k + 1 :]])
-        assert not found.movement.seen and found.pairs == 0
+        assert not structure.movement_of_reference(stacks[k], [*stacks[:k], *stacks[k + 1 :]]).seen
     assert structure.smooth_deviation(structure.coarse_means(reference)) < 0.02
-
-
-def test_tilts_of_one_series_lie_beside_each_other() -> None:
-    series, _ = coarse(session="tilt series", stacks=25, tilts=25, seed=3, aim_error=4.0)
-    assert structure.find_shared(series[0], series[1:]).pairs >= structure.FEWEST_PAIRS
-    own, _ = coarse(session="tilt series", stacks=25, tilts=0, seed=3)
-    assert structure.find_shared(own[0], own[1:]).pairs == 0
 
 
 def test_without_smooth_structure_the_edge_is_gone_and_the_pattern_is_left() -> None:
