@@ -92,7 +92,7 @@ def _remarks(outcome: Outcome) -> Iterator[str]:
 
 def _totals(outcome: Outcome, report: Path | None) -> Iterator[str]:
     from mrcz_dask.correction.verdict import verdict_on
-    from mrcz_dask.monitor.snapshot import mean
+    from mrcz_dask.values.records import mean_noise
 
     stacks, plan, write = outcome.results, outcome.plan, outcome.plan.settings.write.write
     kept = sum(stack.kept for stack in stacks)
@@ -103,10 +103,8 @@ def _totals(outcome: Outcome, report: Path | None) -> Iterator[str]:
         yield f"report: {report}"
     use = STORE_USE.get(write, "makes the next run over this session quick")
     yield f"session store: {plan.store}, {readable(measure(plan.store).size)}; it {use}"
-    means = []
-    for key in ("raw", "filtered", "corrected"):
-        noise = mean(stack.noise[key] for stack in stacks if stack.usable and not stack.too_quiet)
-        means.append(f"{key} -" if noise is None else f"{key} {noise:.2e}")
+    noise = mean_noise(stacks).items()
+    means = [f"{kind} -" if value is None else f"{kind} {value:.2e}" for kind, value in noise]
     yield f"correlated noise, held out, mean over stacks without high contrast: {', '.join(means)}"
     if (verdict := verdict_on(stacks)) is not None:
         yield verdict

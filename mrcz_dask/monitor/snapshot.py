@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -12,10 +11,10 @@ from typing import Any, Literal
 from mrcz_dask.formats.metadata import parse_json
 from mrcz_dask.monitor.state import STATES, SessionState, StackState
 from mrcz_dask.values import messages
-from mrcz_dask.values.texts import readable
+from mrcz_dask.values.records import mean_noise
+from mrcz_dask.values.texts import duration, readable
 
 Running = Literal["nothing yet", "running", "finished", "stopped", "lost"]
-NOISE = ("raw", "filtered", "corrected")
 # Rates are those of so many stacks at most, the last ones.
 LAST = 30
 # Time of a correction over that of the sum of the same stack.
@@ -147,7 +146,6 @@ def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snaps
     run, stacks, left_out = state.run, list(state.stacks.values()), state.left_out.values()
     corrected = [s for s in stacks if s.result is not None and s.state in ("provisional", "done")]
     results = [s.result for s in corrected if s.result is not None]
-    ordinary = [r for r in results if r.usable and not r.too_quiet]
     stacks_per_minute, bytes_per_minute = _phase_rates(state, now)
     contrast = sorted((s for s in stacks if s.high_contrast), key=lambda s: s.key)
     recorded = sorted(s.acquired for s in stacks)[-LAST:]
@@ -173,7 +171,7 @@ def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snaps
         high_contrast=sum(s.high_contrast for s in corrected),
         hot=sum(r.hot for r in results),
         dead=sum(r.dead for r in results),
-        noise={kind: mean(r.noise[kind] for r in ordinary) for kind in NOISE},
+        noise=mean_noise(results),
         bytes_in=sum(r.bytes_in for r in results),
         bytes_out=sum(r.bytes_out for r in results),
         stacks_per_minute=stacks_per_minute,
@@ -187,12 +185,6 @@ def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snaps
         high_contrast_stacks=tuple(s.name for s in contrast),
         warnings=tuple(state.warnings),
     )
-
-
-def mean(values: Iterable[float | None]) -> float | None:
-    """Return the mean of values without the missing ones (None); None if all are missing."""
-    known = [v for v in values if v is not None]
-    return math.fsum(known) / len(known) if known else None
 
 
 def _running(state: SessionState, alive: bool) -> Running:
@@ -300,19 +292,6 @@ def facts(snapshot: Snapshot) -> Iterator[Fact]:
     yield Fact("contrast", "high contrast", _count(snapshot.high_contrast, "stack"))
     yield Fact("left_out", "left out", _count(snapshot.left_out - snapshot.rejected, "file"))
     yield Fact("updated", "last event", clock(snapshot.updated))
-
-
-def duration(seconds: float | None) -> str:
-    """Return a time in words with two units at most, such as "2 h 5 min"; ``-`` if it is not known."""
-    if seconds is None:
-        return "-"
-    if seconds < 60:
-        return f"{seconds:.0f} s" if seconds >= 9.5 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if minutes < 10 else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 def clock(time: datetime | None) -> str:

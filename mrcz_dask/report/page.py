@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from mrcz_dask.monitor.snapshot import duration
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.pages.template import (
     LEVELS,
@@ -27,7 +26,7 @@ from mrcz_dask.report.drawing import drawn, is_grouped, threshold_at
 from mrcz_dask.report.figures import figures, histogram
 from mrcz_dask.report.questions import WORDS, Answer, Level, verdict
 from mrcz_dask.session.thumbnails import in_grays
-from mrcz_dask.values.texts import readable
+from mrcz_dask.values.texts import duration, readable
 
 MOST_ROWS = 200
 # Tables with more rows are shown when asked for.

@@ -78,7 +78,7 @@ def discover(
     """
     root = session_folder(Path(folder), None if output is None else Path(output))
     listing = list_stacks(root, None if output is None else Path(output), include, exclude, recursive)
-    probed = _map(partial(probe, root, listing.mdocs, inputs=inputs, outputs=outputs), listing.files)
+    probed = _probe_all(partial(probe, root, listing.mdocs, inputs=inputs, outputs=outputs), listing.files)
     discovery = assemble(root, listing, probed)
     if not discovery.stacks:
         reasons = [f"{file.path.name} ({file.reason})" for file in discovery.skipped[:1]]
@@ -111,7 +111,7 @@ def session_folder(folder: Path, output: Path | None) -> Path:
     return root
 
 
-def _map(function: Callable[[Path], ProbedFile], files: Sequence[Path]) -> list[ProbedFile]:
+def _probe_all(function: Callable[[Path], ProbedFile], files: Sequence[Path]) -> list[ProbedFile]:
     """Probe every file, in threads if that waits for most of the time."""
     wall, processor = perf_counter(), thread_time()
     first = [function(path) for path in files[:_FIRST]]

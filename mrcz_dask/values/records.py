@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
@@ -336,3 +336,13 @@ class StackResult(Record):
     def too_quiet(self) -> bool:
         """True if the correction subtracted the stack's own data: its low noise is a fault, not a success."""
         return is_too_quiet(self.caveats)
+
+
+def mean_noise(results: Iterable[StackResult]) -> dict[str, float | None]:
+    """Return R as recorded, filtered and corrected: means over usable stacks that are not too quiet."""
+    ordinary = [r for r in results if r.usable and not r.too_quiet]
+    means: dict[str, float | None] = {}
+    for kind in ("raw", "filtered", "corrected"):
+        known = [value for r in ordinary if (value := r.noise[kind]) is not None]
+        means[kind] = math.fsum(known) / len(known) if known else None
+    return means

@@ -1,4 +1,4 @@
-"""Text for messages: names that are safe to print, numbers of bytes, lists of names."""
+"""Text for messages: names that are safe to print, numbers of bytes, durations, lists of names."""
 
 from __future__ import annotations
 
@@ -40,3 +40,16 @@ def some(names: Iterable[object], most: int = 5) -> str:
     listed = [str(name) for name in names]
     rest = len(listed) - most
     return ", ".join(listed[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time in words with two units at most, such as "2 h 5 min"; ``-`` if it is not known."""
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 9.5 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes < 10 else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.1f} days"

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.monitor.snapshot import clock, duration, facts, headline, snapshot
+from mrcz_dask.monitor.snapshot import clock, facts, headline, snapshot
 from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.session.log import Moment
 from mrcz_dask.values import messages
+from mrcz_dask.values.texts import duration
 
 from .conftest import BEGAN, Made
 
