@@ -28,7 +28,7 @@ from mrcz_dask.engine.jobs import (
 )
 from mrcz_dask.engine.local import local_cluster, quiet_ends, wait_for_workers
 from mrcz_dask.engine.memory import MemoryEstimate, WorkerPlan, environment, give_back, plan_workers
-from mrcz_dask.engine.queues import ADDRESS, QueueSettings, clock
+from mrcz_dask.engine.queues import ADDRESS, QueueSettings, hms
 from mrcz_dask.values.checks import expect
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.messages import ClusterReady, Listener, Warned
@@ -279,7 +279,7 @@ def _wait_for_a_job(
             client.wait_for_workers(1, timeout=min(1.0, settings.wait - passed))
             return
     raise SessionError(
-        f"no job has started within {clock(settings.wait)} (`wait` in the queue settings); "
+        f"no job has started within {hms(settings.wait)} (`wait` in the queue settings); "
         f"{show_jobs(cluster, settings)}; their logs are in {settings.folder / 'logs'}; finished outputs "
         "stay: run again to go on"
     )

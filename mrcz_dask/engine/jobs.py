@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.engine.hosts import LOOPBACK
 from mrcz_dask.engine.memory import MemoryEstimate, environment
-from mrcz_dask.engine.queues import PATH, QUEUE_SYSTEMS, QueueSettings, clock
+from mrcz_dask.engine.queues import PATH, QUEUE_SYSTEMS, QueueSettings, hms
 from mrcz_dask.formats import costs
 from mrcz_dask.formats.libraries import install
 from mrcz_dask.values.choices import System
@@ -243,7 +243,7 @@ def _job(settings: QueueSettings, estimate: MemoryEstimate) -> dict[str, Any]:
         "processes": settings.plan_workers(estimate).workers,
         "memory": f"{settings.job_memory(estimate)}B",
         "job_name": settings.name,
-        "walltime": clock(settings.walltime),
+        "walltime": hms(settings.walltime),
         "job_extra_directives": list(settings.directives),
         "queue": settings.queue,
         "interface": settings.interface,

@@ -213,7 +213,7 @@ class QueueSettings:
     def __str__(self) -> str:
         low, high = self.jobs
         many = f"{high}" if low == high else f"{low} to {high}"
-        return f"jobs: {many} of {self.system}, of {self.cores} cores for {clock(self.walltime)} each"
+        return f"jobs: {many} of {self.system}, of {self.cores} cores for {hms(self.walltime)} each"
 
 
 def read_queue_settings(path: Path) -> dict[str, Any]:
@@ -270,7 +270,7 @@ def parse_jobs(name: str, value: object) -> tuple[int, int]:
     return int(numbers[1]), int(numbers[2] or numbers[1])
 
 
-def clock(seconds: int) -> str:
+def hms(seconds: int) -> str:
     """Return a number of seconds as HH:MM:SS, the form that queue systems take; hours may exceed 24."""
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
@@ -332,7 +332,7 @@ def _pbs(settings: QueueSettings, memory: int) -> dict[str, Any]:
 
 
 def _lsf(settings: QueueSettings, memory: int) -> dict[str, Any]:
-    whole_minutes = clock(math.ceil(settings.walltime / 60) * 60)[:-3]  # hours and minutes
+    whole_minutes = hms(math.ceil(settings.walltime / 60) * 60)[:-3]  # hours and minutes
     return {"project": settings.account, "mem": memory, "walltime": whole_minutes}
 
 

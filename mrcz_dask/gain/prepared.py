@@ -28,7 +28,15 @@ from mrcz_dask.gain.options import GainOptions, parse_gamma
 from mrcz_dask.gain.pattern import session_pattern
 from mrcz_dask.numerics.arrays import Mask
 from mrcz_dask.numerics.gain.estimate import SessionPattern
-from mrcz_dask.numerics.gain.gain import Gain, as_multiplier, fit_dark, fit_gain, fit_mask, named, size_factor
+from mrcz_dask.numerics.gain.gain import (
+    Gain,
+    as_multiplier,
+    fit_dark,
+    fit_gain,
+    fit_mask,
+    size_factor,
+    size_text,
+)
 from mrcz_dask.numerics.gain.orientation import (
     ALL,
     IDENTITY,
@@ -158,7 +166,7 @@ def prepare_gain(
     if gain.bad.mean() > MOST:
         names = ", ".join(filter(None, (options.gain, options.dark, options.defects)))
         raise ParameterError(
-            f"{names}: {gain.bad.mean():.0%} of the frame's {named(gain.shape)} pixels would be defects; "
+            f"{names}: {gain.bad.mean():.0%} of the frame's {size_text(gain.shape)} pixels would be defects; "
             f"expected at most {MOST:.0%}. Give the references and the list of this camera"
         )
     arrays: list[NDArray[Any]] = [gain.image, gain.bad.view(np.uint8)]

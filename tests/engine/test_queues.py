@@ -20,7 +20,7 @@ from mrcz_dask.engine.queues import (
     SHORTEST,
     SYSTEMS,
     QueueSettings,
-    clock,
+    hms,
     parse_duration,
     parse_jobs,
     read_queue_settings,
@@ -34,7 +34,7 @@ SHOWN = re.compile(r"^# (?=\w+ = )", re.MULTILINE)
 
 @given(seconds=st.integers(0, 10**7))
 def test_durations_come_back_from_their_clock(seconds: int) -> None:
-    assert parse_duration("walltime", clock(seconds)) == seconds
+    assert parse_duration("walltime", hms(seconds)) == seconds
     assert parse_duration("walltime", seconds) == seconds
     assert parse_duration("walltime", f"{seconds}s") == seconds
 

@@ -26,7 +26,7 @@ ROWS = 1024  # that are read at a time
 _OLDER = "was written by an older version, without digests of its results"
 
 
-def digest_of(rows: NDArray[Any], first: int, digest: str) -> str:
+def rows_digest(rows: NDArray[Any], first: int, digest: str) -> str:
     """Return the digest of an output's rows from that of the rows before the first of these."""
     for number, row in enumerate(rows, first):
         values = np.atleast_1d(row)
@@ -107,7 +107,7 @@ def check_rows(folder: Path, about: dict[str, Any], axes: int) -> None:
             if array.ndim > axes:
                 continue
             for first in range(0, rows, ROWS):
-                digest = digest_of(array[first : min(first + ROWS, rows)], first, digest)
+                digest = rows_digest(array[first : min(first + ROWS, rows)], first, digest)
             if digest != written["rows"]:
                 raise DamagedError(f"{folder / name}: not the results that were written; {REMEDY}")
 

@@ -25,7 +25,14 @@ from mrcz_dask.formats.metadata import ZARR_FILE, group_attributes, open_group, 
 from mrcz_dask.formats.places import is_zarr
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.live.frames import Roi
-from mrcz_dask.live.processors.checking import MARK, PROCESSORS, REMEDY, digest_of, grown_arrays, sealed_array
+from mrcz_dask.live.processors.checking import (
+    MARK,
+    PROCESSORS,
+    REMEDY,
+    grown_arrays,
+    rows_digest,
+    sealed_array,
+)
 from mrcz_dask.live.processors.declare import Spec
 from mrcz_dask.live.view import Result
 from mrcz_dask.values.errors import DamagedError, FormatError, OutputExistsError
@@ -251,7 +258,7 @@ class Series:
         if "digests" in self._attributes:  # those of an older version have none of their first rows
             digests = {name: array["rows"] for name, array in self._attributes["digests"].items()}
             for name, rows in columns.items():
-                digests[name] = digest_of(rows, self._rows, digests.get(name, ""))
+                digests[name] = rows_digest(rows, self._rows, digests.get(name, ""))
             sealed = {name: sealed_array(self.path / name, digest) for name, digest in digests.items()}
             self._put(rows=total, digests=sealed)
         self._rows = total

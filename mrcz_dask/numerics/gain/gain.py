@@ -278,8 +278,8 @@ def _resized(
                 else "--gain-rotate 1 or 3 (mrcz-dask gain orient tells)"
             )
         raise ParameterError(
-            f"the {what} is {named(image.shape)}, the frames are {named(shape)} (rows x columns); expected "
-            f"the same, or 2 or 4 times as many along both; {remedy}"
+            f"the {what} is {size_text(image.shape)}, the frames are {size_text(shape)} (rows x columns); "
+            f"expected the same, or 2 or 4 times as many along both; {remedy}"
         )
     if factor > 0:
         return image.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else image
@@ -287,11 +287,13 @@ def _resized(
     return shrink(image.reshape(ny, -factor, nx, -factor))
 
 
-def named(shape: tuple[int, ...]) -> str:
+def size_text(shape: tuple[int, ...]) -> str:
     """Write a shape for a message: (480, 464) becomes '480 x 464'."""
     return " x ".join(map(str, shape))
 
 
 def _forbid_other_shape(want: tuple[int, ...], have: tuple[int, ...]) -> None:
     if have != want:
-        raise ParameterError(f"an image is {named(have)}, the gain is {named(want)}; expected the same")
+        raise ParameterError(
+            f"an image is {size_text(have)}, the gain is {size_text(want)}; expected the same"
+        )
