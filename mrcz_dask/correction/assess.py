@@ -175,6 +175,7 @@ class StackAssessment:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lead = settings.contrast.history + settings.koma.radius
+        self._first = min(FIRST, 3 * settings.koma.radius + 1)  # the first window is final no earlier
         self._begin()
         self.changed_at = 0
 
@@ -198,7 +199,7 @@ class StackAssessment:
 
     def _assess_stacks(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
         koma = self._settings.koma
-        undecided = max(0, len(self.stacks) - koma.radius) if len(self.stacks) >= FIRST else 0
+        undecided = max(0, len(self.stacks) - koma.radius) if len(self.stacks) >= self._first else 0
         start = max(0, undecided - self._lead)
         with_new_copies: set[int] = set()
         for j in range(len(self.stacks), len(stacks)):
@@ -213,7 +214,7 @@ class StackAssessment:
             self._grids.append(grid)
             self._copies.add(Fingerprint.from_text(record.frames, record.grain))
             with_new_copies.update(self._copies.of(j))
-            self._specimens = self._specimens or Specimens(grid_of(record.shape[1:]))
+            self._specimens = self._specimens or Specimens(grid_of(record.shape[1:]), self._first)
             self._specimens.add(record.scene if record.sound else "", together.union(self._copies.of(j)))
         verdicts = assess_contrast(
             self._grids[start:], koma.radius, self._settings.contrast, undecided - start
@@ -248,7 +249,7 @@ class StackAssessment:
             len(self.stacks),
             (*before.starts[:old], *(start + first for first in last.starts[new:])),
             (*before.breaks[:old], *last.breaks[new:]),
-            max(final, start + last.final) if len(self.stacks) >= FIRST else 0,
+            max(final, start + last.final) if len(self.stacks) >= self._first else 0,
         )
 
 

@@ -21,7 +21,6 @@ from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.reference.session_sum import SessionSum
 from mrcz_dask.numerics.reference.window import Member, MovingSum, WindowSum
 from mrcz_dask.numerics.session.breaks import REACH
-from mrcz_dask.numerics.session.specimens import FIRST
 from mrcz_dask.session.groups import Group
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.params import KomaParams
@@ -112,9 +111,9 @@ def stacks_until_final(i: int, stacks: Sequence[AssessedStack], epochs: Epochs, 
     before = sum(one.usable for k, one in enumerate(stacks[start:i], start) if k not in mates)
     needed = koma.waits_for + max(koma.waits_for, before)
     last = next(islice(others, needed - 1, None))
-    unsettled = len(stacks) - epochs.final if len(stacks) >= FIRST else 0
+    unsettled = len(stacks) - epochs.final if epochs.final else 0
     behind = max(unsettled, koma.radius + (REACH if koma.breaks == "auto" else 0))
-    return max(1, FIRST - len(stacks), max(i, last) + 1 + behind - len(stacks))
+    return max(1, max(i, last) + 1 + behind - len(stacks))
 
 
 def correction_tasks(

@@ -184,7 +184,9 @@ def test_copies_that_nothing_finds_are_an_alarm(
 ) -> None:
     monkeypatch.setattr(assess.Copies, "of", lambda self, j: ())
     folder = session(tmp_path / "night", stacks()[1:3] + [stacks()[3]] * equal)
-    settings = Settings(koma=KomaParams(radius=3, breaks="none"), write=WriteParams(write=write))
+    settings = Settings(
+        koma=KomaParams(radius=3, breaks="none", trust_reference=True), write=WriteParams(write=write)
+    )
     outcome = carry_out(make_plan(folder, None, settings), SerialClient())
     alarmed = [one for one in outcome.results if one.too_quiet]
     assert len(alarmed) >= equal

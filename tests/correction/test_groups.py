@@ -90,6 +90,26 @@ def test_a_run_that_follows_has_the_groups_of_a_finished_one(tilts: list[Path], 
     assert contents(tmp_path / "out") == contents(tmp_path / "batch")
 
 
+def test_so_it_is_where_only_the_pixels_tell_the_series(tmp_path: Path) -> None:
+    series = named(
+        "tilt series", shape=(128, 128), stacks=14, tilts=5, specimen=0.3, dose=4.0, frames=4, aim_error=6.0
+    )
+    paths = list(write_session(tmp_path / "named", series))
+    night, live = tmp_path / "night", tmp_path / "live"
+    night.mkdir(), live.mkdir()
+    for k, path in enumerate(paths):
+        shutil.copy(path, night / f"{k:02}.mrcz")
+    unnamed = sorted(night.iterdir())
+    batch = koma(night, tmp_path / "batch")
+    groups = [step_of(path)["results"].get("groups") for path in batch.outputs]
+    assert sum(bool(group) for group in groups) >= 10
+    assert {group["reason"] for some in groups if some for group in some} == {"as their pixels show"}
+    bring(unnamed[0], live)()
+    steps = [step for path in unnamed[1:] for step in (bring(path, live), None, None)]
+    followed(live, tmp_path / "out", steps, koma=KOMA)
+    assert contents(tmp_path / "out") == contents(tmp_path / "batch")
+
+
 def test_reproduced_and_lazy_pixels_are_those_of_the_run(tilts: list[Path], tmp_path: Path) -> None:
     session = mrcz_dask.open_session(tilts[0].parent, output=tmp_path / "out")
     plan = session.koma(radius=2, dtype="float32", method="plain", breaks="none", contrast=None)

@@ -19,7 +19,7 @@ from mrcz_dask.numerics.reference.structure import (
 )
 
 BACK = 64  # stacks before one that it is compared with
-FIRST = 24  # stacks that are waited for: the mean of fewer holds the specimen of the first ones
+FIRST = 24  # stacks that wait for each other: the mean of fewer holds the specimen of the first ones
 FINENESS = 16  # steps of a scene in its standard deviation
 FARTHEST = 6  # part of the image by which the same specimen is aimed at beside itself
 FEWEST_WAVES = 2  # slower ones say where an image is bright, not what it shows
@@ -63,6 +63,8 @@ class Specimens:
     ----------
     shape
         (by, bx) of the coarse images.
+    first
+        Number of stacks that wait for each other.
 
     Attributes
     ----------
@@ -70,7 +72,8 @@ class Specimens:
         For each stack the groups that it is in, named by the indices of their first stacks.
     """
 
-    def __init__(self, shape: tuple[int, int]) -> None:
+    def __init__(self, shape: tuple[int, int], first: int = FIRST) -> None:
+        self._first = first
         self.groups: list[frozenset[int]] = []
         self._told: list[Collection[int]] = []
         self._recent: deque[int] = deque(maxlen=BACK + 1)
@@ -101,7 +104,7 @@ class Specimens:
             image = np.frombuffer(b64decode(scene), np.int8).reshape(self._shape) * self._fade
             self._recent.append(len(self.groups) - 1)
             self._spectra.append(scipy.fft.rfft2(image, workers=1))
-        first = len(self.groups) <= FIRST  # their mean changes
+        first = len(self.groups) <= self._first  # their mean changes
         if first:
             self.groups = [frozenset({k}) for k in range(len(self.groups))]
         if scene or first:
