@@ -186,12 +186,12 @@ class Rate:
         self._times: deque[float] = deque(maxlen=10_000)
 
     def count(self) -> None:
-        """Count one event at the present time."""
+        """Count one frame at the present time."""
         with self._lock:
             self._times.append(self._clock())
 
     def per_second(self) -> float:
-        """Return the number of events per second, over the last seconds."""
+        """Return the number of frames per second, over the last seconds."""
         now = self._clock()
         with self._lock:
             while self._times and now - self._times[0] > WINDOW:

@@ -291,7 +291,7 @@ def facts(snapshot: Snapshot) -> Iterator[Fact]:
     yield Fact("noise", "correlated noise", ", ".join(noise))
     yield Fact("contrast", "high contrast", _count(snapshot.high_contrast, "stack"))
     yield Fact("left_out", "left out", _count(snapshot.left_out - snapshot.rejected, "file"))
-    yield Fact("updated", "last event", clock(snapshot.updated))
+    yield Fact("updated", "last message", clock(snapshot.updated))
 
 
 def clock(time: datetime | None) -> str:

@@ -110,18 +110,8 @@ class MethodGroup(OptionGroup, panel="Method"):
         if self.radius != AUTO and not self.radius.isdecimal():
             raise ParameterError(f"--radius is {self.radius!r}; expected a number of stacks, or auto")
         radius = KomaParams().radius if self.radius == AUTO else int(self.radius)
-        return koma_params(
-            self.groups,
-            self.break_after,
-            radius=radius,
-            method=self.method,
-            form=self.form,
-            breaks=self.breaks,
-            long=self.long,
-            smooth_limit=self.smooth_limit,
-            trust_reference=self.trust_reference,
-            always=self.always,
-        )
+        values = {name: value for name, value in vars(self).items() if name != "rule"}
+        return koma_params(**values | {"radius": radius})
 
 
 class FormatGroup(OptionGroup, panel="Output"):

@@ -84,7 +84,7 @@ class MessageGroup(OptionGroup, panel="Messages"):
 
     as_json: AsJson = False
     log_json: bool = option(
-        False, "Print every event as a line of JSON on standard error, as in OUT/events.jsonl."
+        False, "Print every message as a line of JSON on standard error, as in OUT/events.jsonl."
     )
     verbose: bool = option(False, "Print a line for every stack.", "-v", "--verbose")
     quiet: bool = option(False, "Print only warnings, failures and the result.", "-q", "--quiet")
