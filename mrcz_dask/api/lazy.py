@@ -231,10 +231,10 @@ def assess(
     summed = {k: record for k, record in zip(among, records, strict=True) if isinstance(record, StackRecord)}
     failed = {k: failure for k, failure in zip(among, records, strict=True) if isinstance(failure, Failure)}
     ready = assess_stacks([plan.stacks[k] for k in summed], list(summed.values()), plan.settings)
-    wanted = [k for k in among if first <= k < first + count]
+    chosen = [k for k in among if first <= k < first + count]
     start = sum(k < first for k in summed)
     tasks = correction_tasks(plan, ready, start=start)
-    return [failed[k] if k in failed else next(tasks) for k in wanted]
+    return [failed[k] if k in failed else next(tasks) for k in chosen]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -44,16 +44,16 @@ def estimate(
     params = inputs.params()
     chosen = _evenly_spaced(session, stacks, params)
     with Bars() as bars:
-        found = session_pattern([entry.path for entry in chosen], inputs=params, listen=bars)
-    pattern = found.pattern
+        session_sum = session_pattern([entry.path for entry in chosen], inputs=params, listen=bars)
+    pattern = session_sum.pattern
     write_reference(output, pattern.gain())
     defects = int((~pattern.good).sum())
     if as_json:
         print_json(
             {
                 "output": str(output),
-                "stacks": len(found.used),
-                "left_out": found.left_out,
+                "stacks": len(session_sum.used),
+                "left_out": session_sum.left_out,
                 "counts_per_pixel": round(pattern.counts, 2),
                 "counting_error": round(pattern.counting_error, 5),
                 "defects": defects,
@@ -61,10 +61,10 @@ def estimate(
         )
         return
     say(
-        f"{output}: of {len(found.used)} stacks, {round(pattern.counts, 2)} counts per pixel: counting alone "
-        f"makes an error of {pattern.counting_error:.2%}; {defects} defects (0)"
+        f"{output}: of {len(session_sum.used)} stacks, {round(pattern.counts, 2)} counts per pixel: counting "
+        f"alone makes an error of {pattern.counting_error:.2%}; {defects} defects (0)"
     )
-    for name, reason in found.left_out.items():
+    for name, reason in session_sum.left_out.items():
         say(f"left out: {name}: {reason}")
 
 

@@ -118,8 +118,8 @@ def _kept(out: Path) -> str:
     from mrcz_dask.values.records import StackResult
 
     done = sum((out / name).exists() for name in last_results(read_messages(out), StackResult))
-    there = f"{done} outputs are done and kept in {out}" if done else f"no output is in {out} yet"
-    return f"{there}, and nothing half written; run the same command again to go on"
+    outputs = f"{done} outputs are done and kept in {out}" if done else f"no output is in {out} yet"
+    return f"{outputs}, and nothing half written; run the same command again to go on"
 
 
 def _once(

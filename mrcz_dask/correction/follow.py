@@ -64,15 +64,15 @@ def first_stacks(
     """
     since, warned = monotonic(), False
     while not stop.is_set():
-        seen = watcher.scan()
-        stacks = len(seen.discovery.stacks)
+        state = watcher.scan()
+        stacks = len(state.discovery.stacks)
         if stacks >= fewest:
-            return seen.discovery
+            return state.discovery
         if not warned:
-            there = f"{stacks} of {fewest} stacks" if fewest > 1 else "no stack"
-            listen(messages.Warned(f"{watcher.folder}: {there} that has settled yet; waiting"))
+            stacks_text = f"{stacks} of {fewest} stacks" if fewest > 1 else "no stack"
+            listen(messages.Warned(f"{watcher.folder}: {stacks_text} that has settled yet; waiting"))
             warned = True
-        if seen.unsettled:
+        if state.unsettled:
             since = monotonic()
         if params.until_idle is not None and monotonic() - since >= params.until_idle:
             break
@@ -182,12 +182,12 @@ class FollowJob(KomaJob):
         """Take what is in the folder now; nothing while it cannot be read."""
         self._scanned = self._clock()
         try:
-            seen = self._watcher.scan()
+            state = self._watcher.scan()
         except (OSError, SessionError) as error:
             self._listen(messages.Warned(f"the session cannot be looked at ({error}); trying again"))
             self._quiet_since = self._scanned
             return
-        if self._take_discovery(seen.discovery) or seen.unsettled:
+        if self._take_discovery(state.discovery) or state.unsettled:
             self._quiet_since = self._scanned
 
     def _take_discovery(self, discovery: Discovery) -> bool:

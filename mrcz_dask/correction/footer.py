@@ -326,7 +326,7 @@ def _reason(task: CorrectionTask, last: Mapping[str, Any]) -> str:
             return f"neighbor changed: {some(changed)}"
         joined, left = [n for n in now if n not in before], [n for n in before if n not in now]
         if parts := [
-            f"{some(names)} {what}" for names, what in ((joined, "joined"), (left, "left")) if names
+            f"{some(names)} {change}" for names, change in ((joined, "joined"), (left, "left")) if names
         ]:
             return f"neighbors changed: {', '.join(parts)}"
     return "its time, its pixel size or the verdict on its contrast changed"

@@ -188,7 +188,7 @@ def _another_correction(store: str, stem: str, digest: str, expected: str) -> Da
 def _correction(store: str, stem: str, digest: str) -> ReadyCorrection:
     """Return a correction from the store, checked once in each process."""
     correction = SessionStore(store).correction(stem)
-    found = correction_digest(correction)
-    if found != digest:
-        raise _another_correction(store, stem, found, digest)
+    actual = correction_digest(correction)
+    if actual != digest:
+        raise _another_correction(store, stem, actual, digest)
     return correction.ready()

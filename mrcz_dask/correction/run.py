@@ -273,10 +273,10 @@ class KomaJob(SumJob):
     def _must_correct(self, task: CorrectionTask) -> bool:
         """Whether an output is to be written; say why. One that is there is kept, or not to be replaced."""
         name, listen, size = task.name, self._listen, task.record.size
-        there, refused = self._results.get(name), self._refused.get(name)
+        result, refused = self._results.get(name), self._refused.get(name)
         if self._correcting.get(name) == task.key or (refused is not None and refused[0] == task.key):
             return False
-        if there is not None and (task.provisional or there.key == task.key):
+        if result is not None and (task.provisional or result.key == task.key):
             return False
         known = self._known_results.get(output_name(task.record.stem, self.plan.settings.write))
         try:

@@ -100,8 +100,8 @@ def count_again(
     for failure in run_plan(plan, listen=listen).failures:
         raise SessionError(failure.reason)
     again = plan.events_target(plan.stacks[0]) or plan.target(plan.stacks[0])
-    made = next(step for step in reversed(steps_of(again)) if step["name"] == STEP)
-    found, expected = (step["inputs"][0]["frames_digest"] for step in (made, counting))
+    again_step = next(step for step in reversed(steps_of(again)) if step["name"] == STEP)
+    found, expected = (step["inputs"][0]["frames_digest"] for step in (again_step, counting))
     if found != expected:
         raise SessionError(
             f"{raw}: its pixels have digest {found}, the footer names {expected}; it is not the input that "

@@ -355,8 +355,8 @@ def sample_of(stacks: Sequence[StackEntry], number: int, fewest: int = FEWEST) -
     frames: list[tuple[str, int]] = []
     for stack in stacks:
         n = stack.shape[0]
-        wanted = min(number - len(frames), n)
-        frames += [(str(stack.path), k * n // wanted) for k in range(wanted)]
+        missing = min(number - len(frames), n)
+        frames += [(str(stack.path), k * n // missing) for k in range(missing)]
         if len(frames) == number:
             break
     if len(frames) < fewest:

@@ -138,7 +138,7 @@ def check_cluster(options: ClientOptions, folder: Path, listen: Listener) -> Rep
 
 def _findings(options: ClientOptions, folder: Path, listen: Listener) -> Iterator[ClusterCheck]:
     heard: list[Message] = []
-    what, begin = ("job" if options.queue else "scheduler"), time.monotonic()
+    subject, begin = ("job" if options.queue else "scheduler"), time.monotonic()
     try:
         with open_client(options, LOOKS_AROUND, several(heard.append, listen)) as client:
             assert isinstance(client, DaskClient)
@@ -150,7 +150,7 @@ def _findings(options: ClientOptions, folder: Path, listen: Listener) -> Iterato
                 if isinstance(message, Warned) and "not encrypted" in message.message:
                     yield ClusterCheck("encryption", False, message.message, "use tls://")
     except (MrczDaskError, OSError) as error:
-        yield ClusterCheck(what, False, f"{error}", "nothing else can be checked before this works")
+        yield ClusterCheck(subject, False, f"{error}", "nothing else can be checked before this works")
 
 
 def _started(options: ClientOptions, client: DaskClient, seconds: float) -> ClusterCheck:
@@ -183,15 +183,15 @@ def _of_workers(options: ClientOptions, client: Client, folder: Path) -> Iterato
         after = time.time()
         workers = workers_there(client)
         findings: dict[str, list[ClusterCheck]] = {}
-        for address, seen in answers.items():
-            if not isinstance(seen, WorkerFacts):
+        for address, facts in answers.items():
+            if not isinstance(facts, WorkerFacts):
                 remedy = "install the same versions of mrcz-dask and its packages everywhere"
-                lost = ClusterCheck("worker", False, f"{address} could not look around: {seen}", remedy)
+                lost = ClusterCheck("worker", False, f"{address} could not look around: {facts}", remedy)
                 findings.setdefault("worker", []).append(lost)
                 continue
-            judged = [_folder(folder, token, seen), *_program(options, seen), _clock(seen, before, after)]
+            judged = [_folder(folder, token, facts), *_program(options, facts), _clock(facts, before, after)]
             if address in workers:
-                judged.append(_memory(options, workers[address], seen))
+                judged.append(_memory(options, workers[address], facts))
             for finding in judged:
                 findings.setdefault(finding.name, []).append(finding)
         for kind in ("worker", "folder", "versions", "memory", "cores", "clock"):
@@ -243,51 +243,51 @@ def _write(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _folder(folder: Path, token: str, seen: WorkerFacts) -> ClusterCheck:
+def _folder(folder: Path, token: str, facts: WorkerFacts) -> ClusterCheck:
     """Judge whether client and worker read what the other one wrote."""
     remedy = "choose a folder on a file system that all nodes mount under the same path, with leave to write"
-    if seen.content is None:
+    if facts.content is None:
         return ClusterCheck(
-            "folder", False, f"{folder} is not seen on {seen.host}, or is another one", remedy
+            "folder", False, f"{folder} is not seen on {facts.host}, or is another one", remedy
         )
-    if seen.content != token:
-        return ClusterCheck("folder", False, f"{folder} on {seen.host} has other contents", remedy)
-    if seen.problem:
-        text = f"{folder} cannot be written into on {seen.host}: {seen.problem}"
+    if facts.content != token:
+        return ClusterCheck("folder", False, f"{folder} on {facts.host} has other contents", remedy)
+    if facts.problem:
+        text = f"{folder} cannot be written into on {facts.host}: {facts.problem}"
         return ClusterCheck("folder", False, text, remedy)
-    if _patiently(lambda: (folder / seen.wrote).read_text(encoding="utf-8")) != token:
+    if _patiently(lambda: (folder / facts.wrote).read_text(encoding="utf-8")) != token:
         return ClusterCheck(
-            "folder", False, f"what {seen.host} writes into {folder} is not seen here", remedy
+            "folder", False, f"what {facts.host} writes into {folder} is not seen here", remedy
         )
     return ClusterCheck("folder", True, f"{folder} is seen and written by workers, with the same contents")
 
 
-def _program(options: ClientOptions, seen: WorkerFacts) -> Iterator[ClusterCheck]:
+def _program(options: ClientOptions, facts: WorkerFacts) -> Iterator[ClusterCheck]:
     """Judge the version of Python, and the cores that a worker may use."""
     mine = platform.python_version()
-    if seen.python != mine:
-        remedy = f"use the same environment: `python` in the queue settings, or Python {mine} on {seen.host}"
-        yield ClusterCheck("versions", False, f"Python {seen.python} on {seen.host}, {mine} here", remedy)
+    if facts.python != mine:
+        remedy = f"use the same environment: `python` in the queue settings, or Python {mine} on {facts.host}"
+        yield ClusterCheck("versions", False, f"Python {facts.python} on {facts.host}, {mine} here", remedy)
     else:
         text = f"the same here and there: Python {mine}, and what decides about bytes"
         yield ClusterCheck("versions", True, text)
-    wanted = options.queue.cores if options.queue is not None else 1
-    ok, request = seen.cores >= wanted, f"; a job asks for {wanted}" if options.queue else ""
+    cores = options.queue.cores if options.queue is not None else 1
+    ok, request = facts.cores >= cores, f"; a job asks for {cores}" if options.queue else ""
     remedy = "" if ok else "ask for fewer (--cores)"
-    yield ClusterCheck("cores", ok, f"{seen.cores} on {seen.host}{request}", remedy)
+    yield ClusterCheck("cores", ok, f"{facts.cores} on {facts.host}{request}", remedy)
 
 
-def _memory(options: ClientOptions, worker: dict[str, Any], seen: WorkerFacts) -> ClusterCheck:
+def _memory(options: ClientOptions, worker: dict[str, Any], facts: WorkerFacts) -> ClusterCheck:
     """Judge whether a K2 stack fits into a worker, and whether its node has what it was promised."""
     queue = options.queue
     if queue is None:
-        limit = (worker["memory_limit"] or seen.memory) * SHARE
+        limit = (worker["memory_limit"] or facts.memory) * SHARE
         text = f"a worker may use {readable(limit)}; a K2 stack needs {readable(K2.of(1))}"
         remedy = "start workers with more (dask worker --memory-limit); smaller frames need less"
         return ClusterCheck("memory", limit >= K2.of(1), text, "" if limit >= K2.of(1) else remedy)
     memory = queue.job_memory(K2)
-    if memory > seen.memory:
-        text = f"a job asks for {readable(memory)}, {seen.host} has {readable(seen.memory)}"
+    if memory > facts.memory:
+        text = f"a job asks for {readable(memory)}, {facts.host} has {readable(facts.memory)}"
         return ClusterCheck("memory", False, text, "ask for less (--job-memory), with fewer cores (--cores)")
     try:
         plan = queue.plan_workers(K2)
@@ -297,11 +297,11 @@ def _memory(options: ClientOptions, worker: dict[str, Any], seen: WorkerFacts) -
     return ClusterCheck("memory", True, text)
 
 
-def _clock(seen: WorkerFacts, before: float, after: float) -> ClusterCheck:
+def _clock(facts: WorkerFacts, before: float, after: float) -> ClusterCheck:
     """Judge how far a worker's clock is off: at least so much outside of the time of the question."""
-    off = min(0.0, seen.time - before) + max(0.0, seen.time - after)
+    off = min(0.0, facts.time - before) + max(0.0, facts.time - after)
     ok = abs(off) < CLOCKS_APART
-    text = f"{seen.host} is {off:+.1f} s off" if off else f"{seen.host} agrees"
+    text = f"{facts.host} is {off:+.1f} s off" if off else f"{facts.host} agrees"
     remedy = "set the clock of the node (chrony, ntpd): certificates have dates, and so have files"
     return ClusterCheck("clock", ok, text, "" if ok else remedy)
 

@@ -182,8 +182,8 @@ class QueueSettings:
 
     def job_memory(self, estimate: MemoryEstimate) -> int:
         """Return the memory to request for a job: bytes, a whole number of MiB."""
-        wanted = self.cores * estimate.of(1) + JOB_BYTES if self.memory is None else self.memory
-        return math.ceil(wanted / MEBI) * MEBI
+        memory = self.cores * estimate.of(1) + JOB_BYTES if self.memory is None else self.memory
+        return math.ceil(memory / MEBI) * MEBI
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:

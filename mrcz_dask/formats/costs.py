@@ -112,13 +112,13 @@ def check_temporary(name: str, stored: int, nbytes: int) -> None:
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if nbytes > min(int(_FREE * free), max(_limit() // _AT_ONCE, _PROPORTION * stored)):
         folder = tempfile.gettempdir()
-        what = f"disk in {folder}, where {readable(free)} are free (TMPDIR sets another folder)"
-        raise HeaderError(_too_much(name, stored, nbytes, what, _AT_ONCE * nbytes))
+        resource = f"disk in {folder}, where {readable(free)} are free (TMPDIR sets another folder)"
+        raise HeaderError(_too_much(name, stored, nbytes, resource, _AT_ONCE * nbytes))
 
 
-def _too_much(name: str, stored: int, nbytes: int, what: str, needed: int) -> str:
+def _too_much(name: str, stored: int, nbytes: int, resource: str, needed: int) -> str:
     return (
-        f"{name}: its {readable(stored)} ask for {readable(nbytes)} of {what}; if that is right, set "
+        f"{name}: its {readable(stored)} ask for {readable(nbytes)} of {resource}; if that is right, set "
         f"{LARGEST}={ceil(needed / _GB)} (GB)"
     )
 

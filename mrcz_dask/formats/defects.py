@@ -80,9 +80,9 @@ class Defects:
         return _turned(self.mask, self.first_row, first_row)
 
 
-def _turned(mask: Mask, first_row: FirstRow, wanted: FirstRow) -> Mask:
+def _turned(mask: Mask, first_row: FirstRow, target: FirstRow) -> Mask:
     """Return a mask, flipped if need be, from row 0 at `first_row` (top or bottom) to row 0 at `wanted`."""
-    return mask if first_row == wanted else np.ascontiguousarray(mask[::-1])
+    return mask if first_row == target else np.ascontiguousarray(mask[::-1])
 
 
 def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) -> Defects:

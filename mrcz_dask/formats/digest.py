@@ -154,8 +154,8 @@ def digest_problem(folder: Path, name: str, digest: str | None) -> str | None:
 
 def problems_below(folder: Path, digests: dict[str, str], but: str) -> list[str]:
     """Compare all files below a folder with what `digests_below` returned; say what is wrong."""
-    there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    others = [f"{name} does not belong there" for name in sorted(set(there) - {but, *digests})]
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    others = [f"{name} does not belong there" for name in sorted(set(names) - {but, *digests})]
     problems = (digest_problem(folder, name, digest) for name, digest in digests.items())
     return others + [problem for problem in problems if problem is not None]
 

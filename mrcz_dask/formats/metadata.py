@@ -122,9 +122,9 @@ def open_whole(path: Path, remedy: str = COPY_AGAIN) -> Any:
     """
     array = open_node(path, remedy)
     with reading(str(path), "a Zarr array", remedy):
-        there = sum(file.is_file() for file in path.rglob("*")) - 1  # beside zarr.json
-        if array.nbytes > LARGEST and there < array.nchunks:
-            raise DamagedError(f"{path}: {there} of its {array.nchunks} chunks are there; {remedy}")
+        files = sum(file.is_file() for file in path.rglob("*")) - 1  # beside zarr.json
+        if array.nbytes > LARGEST and files < array.nchunks:
+            raise DamagedError(f"{path}: {files} of its {array.nchunks} chunks are there; {remedy}")
     return array
 
 

@@ -210,12 +210,12 @@ def compare_dark(
             worse=True,
         )
     elif best is not None and best.orientation != IDENTITY:
-        wanted = GainOrientation(way.orientation).options(best)
+        option = GainOrientation(way.orientation).options(best)
         remedy = f"Write the dark the way round that {about['gain']['name']} has" if "gain" in about else ""
         if "turned_as" not in about["dark"]:  # a stack of dark frames, which options do not turn
             remedy = "Give its mean as one image, with these options"
         yield GainProblem(
-            f"{text} fits the frames with {wanted} ({best.z:.0f} standard errors), not as given. "
+            f"{text} fits the frames with {option} ({best.z:.0f} standard errors), not as given. "
             f"{remedy or 'Give these options'}"
         )
 

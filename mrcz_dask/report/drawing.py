@@ -73,8 +73,8 @@ def _figure(height: float) -> Figure:
 
 def _series(axes: Axes, x: Floats, y: Floats, style: Style, label: str) -> None:
     """Draw points; of many, medians of groups and what lies between their extremes."""
-    there = np.isfinite(x) & np.isfinite(y)
-    x, y = x[there], y[there]
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = x[known], y[known]
     color, marker = style
     if x.size <= MOST_POINTS:
         axes.plot(x, y, marker, color=color, markersize=7 if marker == "X" else 3.5, label=label)
@@ -173,9 +173,9 @@ def _specimen(data: FigureData) -> Figure:
 
 def _lines(data: FigureData) -> Figure:
     figure = _figure(3.8)
-    what = np.array(data.columns["what"])
+    kinds = np.array(data.columns["what"])
     for axes, kind in zip(figure.subplots(2, 1), ("column", "row"), strict=True):
-        y = column(data, "hot")[what == kind]
+        y = column(data, "hot")[kinds == kind]
         axes.plot(np.arange(y.size), y, color=VERMILION, linewidth=0.8)
         axes.set(xlabel=kind, ylabel="hot pixels", ylim=(0, None))
     return figure
@@ -307,10 +307,10 @@ def _tail_lines(axes: Axes, edge: Floats, z: Floats, notes: Mapping[str, Any]) -
 def threshold_at(data: FigureData, name: str) -> float | None:
     """Return an outlier threshold in counts, for the histogram's axis; None if it is off or outside."""
     z, limit = column(data, "z"), data.notes[name]
-    there = np.isfinite(z)
-    if limit is None or not there.any() or not z[there].min() < limit < z[there].max():
+    known = np.isfinite(z)
+    if limit is None or not known.any() or not z[known].min() < limit < z[known].max():
         return None
-    return float(np.interp(limit, z[there], column(data, "edge")[there]))
+    return float(np.interp(limit, z[known], column(data, "edge")[known]))
 
 
 def _patch(data: FigureData) -> Figure:

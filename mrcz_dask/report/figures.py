@@ -62,8 +62,8 @@ def timeline(data: SessionData) -> FigureData | None:
     if not stacks:
         return None
     hot, dead = ([100 * getattr(m, name) / m.pixels for _, m in data.masks] for name in ("n_hot", "n_dead"))
-    seen = middle_doses([m.dose * m.shape[0] for _, m in data.masks])
-    by_name = {s.name: at for s, at in zip(stacks, seen, strict=True)}
+    doses = middle_doses([m.dose * m.shape[0] for _, m in data.masks])
+    by_name = {s.name: at for s, at in zip(stacks, doses, strict=True)}
     return FigureData(
         "timeline",
         "Hot and dead pixels of every stack, over the dose",
@@ -73,7 +73,7 @@ def timeline(data: SessionData) -> FigureData | None:
         f"Hot pixels go from {hot[0]:.3g} % in the first stack to {hot[-1]:.3g} % in the last.",
         "Fig. 7a",
         _columns(stacks, hot=_mask("n_hot"), dead=_mask("n_dead"), status=_mask("status"))
-        | {"cumulative_dose": seen, "hot_percent": hot, "dead_percent": dead},
+        | {"cumulative_dose": doses, "hot_percent": hot, "dead_percent": dead},
         {
             "along": "cumulative_dose",
             "breaks": {
@@ -154,7 +154,7 @@ def lines(data: SessionData) -> FigureData | None:
     named = [f"{line.what} {line.place} ({line.pixels:.1f}, usual {line.usual:.1f})" for line in out[:6]]
     more = f" and {len(out) - 6} more" if len(out) > 6 else ""
     profiles = [("column", hot.columns), ("row", hot.rows)]
-    rows = [(what, k, float(v)) for what, profile in profiles for k, v in enumerate(profile)]
+    rows = [(kind, k, float(v)) for kind, profile in profiles for k, v in enumerate(profile)]
     return FigureData(
         "lines",
         "Hot pixels of every column and row",

@@ -71,10 +71,10 @@ def write_figures(data: SessionData, folder: Path, *, overwrite: bool = False) -
 
     session_figures = list(figures(data))
     names = [file_name(figure, kind) for figure in session_figures for kind in KINDS]
-    there = [name for name in names if (folder / name).exists()]
-    if there and not overwrite:
+    existing = [name for name in names if (folder / name).exists()]
+    if existing and not overwrite:
         raise OutputExistsError(
-            f"{folder / there[0]} is there already; use --overwrite to replace it, or another folder"
+            f"{folder / existing[0]} is there already; use --overwrite to replace it, or another folder"
         )
     make_folder(folder)
     for figure in session_figures:

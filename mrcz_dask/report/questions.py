@@ -105,17 +105,17 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """Return question, answer, limits and advice as a dict for JSON."""
-        asked = self.question
+        question = self.question
         return {
-            "rule": asked.key,
-            "question": asked.text,
+            "rule": question.key,
+            "question": question.text,
             "level": self.level,
             "value": self.value,
             "words": self.words,
-            "unit": asked.unit,
-            "look_above": asked.look,
-            "act_above": asked.act,
-            "advice": asked.advice if self.level in ("look", "act") else "",
+            "unit": question.unit,
+            "look_above": question.look,
+            "act_above": question.act,
+            "advice": question.advice if self.level in ("look", "act") else "",
         }
 
 

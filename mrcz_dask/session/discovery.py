@@ -100,8 +100,8 @@ def session_folder(folder: Path, output: Path | None) -> Path:
         If it is not there, no folder, or the output folder.
     """
     if not folder.is_dir():
-        what = "no folder" if folder.exists() else "not there"
-        raise PlaceError(f"session {folder} is {what}; expected a folder with stacks; check the path")
+        problem = "no folder" if folder.exists() else "not there"
+        raise PlaceError(f"session {folder} is {problem}; expected a folder with stacks; check the path")
     root = resolved(folder)
     if not is_text(root):
         raise PlaceError(f"session {root}: its path is no UTF-8; rename the folder")

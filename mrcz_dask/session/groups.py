@@ -88,10 +88,10 @@ class Grouping:
         """Return the tilt series that is recorded; the next one begins where an angle is there again."""
         if entry.tilt is None:
             return None
-        seen = [abs(entry.tilt - angle) <= SAME_ANGLE for angle in self._angles]
+        repeated = [abs(entry.tilt - angle) <= SAME_ANGLE for angle in self._angles]
         # an angle that comes again at once: several series are recorded in turn, and are one group
-        in_turn = any(seen) and seen[-1] and np.ptp(self._angles) > SAME_ANGLE
-        if any(seen) and not in_turn:
+        in_turn = any(repeated) and repeated[-1] and np.ptp(self._angles) > SAME_ANGLE
+        if any(repeated) and not in_turn:
             self._angles, self._series = [], self._series + 1
         self._angles.append(entry.tilt)
         return Group(f"tilt series {self._series + 1}", "as TiltAngle in .mdoc files says")
@@ -148,13 +148,13 @@ def with_star_series(root: Path, stacks: Sequence[StackEntry]) -> tuple[list[Sta
             for path in sorted(chain((root / folder).glob("*.tomostar"), (root / folder).glob("*.star"))):
                 try:
                     status = path.stat()
-                    found = _series_in(path, status.st_size, status.st_mtime_ns)
+                    names = _series_in(path, status.st_size, status.st_mtime_ns)
                 except (MrczDaskError, OSError) as error:
                     doubts.append(
                         f"{path.name}: no STAR file that can be read, tells no tilt series: {error}"
                     )
                 else:
-                    for stem, name in found:
+                    for stem, name in names:
                         series.setdefault(stem, (name, path.name))
     named = []
     for stack in stacks:

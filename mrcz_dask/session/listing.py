@@ -69,8 +69,8 @@ class _Walk:
             return  # a link back to a folder above
         self.seen.add((status.st_dev, status.st_ino))
         try:
-            with os.scandir(folder) as found:
-                entries = sorted((e for e in found if not e.name.startswith(_HIDDEN)), key=lambda e: e.name)
+            with os.scandir(folder) as listed:
+                entries = sorted((e for e in listed if not e.name.startswith(_HIDDEN)), key=lambda e: e.name)
         except OSError as error:
             reason = f"{folder}: cannot be listed ({error.strerror}); expected a folder that may be read"
             self.rejected.append(Rejected(folder, f"{reason}; change its permissions"))
@@ -168,8 +168,8 @@ class _Names:
         for path in files:
             name = path.relative_to(folder).as_posix()
             self._names[path] = names = (name, f"./{name}", path.name, stem_of(path.name))
-            for one in dict.fromkeys(names):
-                self.literal[one].append(path)
+            for text in dict.fromkeys(names):
+                self.literal[text].append(path)
 
     def meant(self, pattern: str) -> list[Path]:
         """Return the files of this name, whatever characters it has; else those that match the pattern."""

@@ -89,8 +89,8 @@ def shared_reader(path: str, size: int, mtime_ns: int, params: InputParams) -> I
             _idle[known] = reader
             while len(_idle) > OPEN_FILES:
                 spare.append(_idle.popitem(last=False)[1])
-        for one in spare:
-            one.close()
+        for spare_reader in spare:
+            spare_reader.close()
 
 
 def physical_frame(path: str, size: int, mtime_ns: int, params: InputParams, k: int) -> NDArray[Any]:

@@ -303,8 +303,8 @@ def check_store(folder: Path) -> None:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(Path(entry.path))
                 elif not entry.is_file(follow_symlinks=False):
-                    what = "a link" if entry.is_symlink() else "a pipe, socket or device"
-                    raise HeaderError(f"{entry.path}: is {what}; expected a file; copy the store (cp -rL)")
+                    kind = "a link" if entry.is_symlink() else "a pipe, socket or device"
+                    raise HeaderError(f"{entry.path}: is {kind}; expected a file; copy the store (cp -rL)")
 
 
 def absent_frames(array: Any, folder: Path) -> list[int]:
@@ -326,12 +326,12 @@ def absent_frames(array: Any, folder: Path) -> list[int]:
     absent = np.zeros(shape[0], bool)
     for at in product(*(range(-(-size // step)) for size, step in zip(shape, outer, strict=True))):
         file = folder / array.path / array.metadata.encode_chunk_key(at[-len(array.shape) :])
-        there = np.full(within, file.exists())
-        if sharding is not None and there.all():
-            there = _in_shard(file, sharding, within)
+        present = np.full(within, file.exists())
+        if sharding is not None and present.all():
+            present = _in_shard(file, sharding, within)
         first = at[0] * outer[0]
         used = [-(-min(o, n - k * o) // i) for k, o, n, i in zip(at, outer, shape, inner, strict=True)]
-        whole = there[: used[0], : used[1], : used[2]].all(axis=(1, 2)).repeat(inner[0])
+        whole = present[: used[0], : used[1], : used[2]].all(axis=(1, 2)).repeat(inner[0])
         absent[first : first + outer[0]] |= ~whole[: len(absent) - first]
     return np.flatnonzero(absent).tolist()
 

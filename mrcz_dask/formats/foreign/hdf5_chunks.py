@@ -114,9 +114,9 @@ class FilteredPixels(DatasetPixels):
         for place in product(*grid):
             axes = list(zip(place, bounds, self.chunks, strict=True))
             common = [(max(o, a), min(o + c, b)) for o, (a, b), c in axes]
-            there = tuple(slice(x - a, y - a) for (x, y), (a, _) in zip(common, bounds, strict=True))
+            target = tuple(slice(x - a, y - a) for (x, y), (a, _) in zip(common, bounds, strict=True))
             here = tuple(slice(x - o, y - o) for (x, y), o in zip(common, place, strict=True))
-            out[there] = self._decode(place)[here]
+            out[target] = self._decode(place)[here]
         return out
 
     def _decode(self, place: tuple[int, ...]) -> NDArray[Any]:

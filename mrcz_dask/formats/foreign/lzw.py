@@ -28,8 +28,10 @@ def check_lzw(stream: bytes, nbytes: int) -> None:
     """
     decoded = _decoded_bytes(np.frombuffer(stream, np.uint8), nbytes)
     if decoded < nbytes:
-        what = "has a code that means nothing" if decoded < 0 else f"ends after {decoded} of {nbytes} bytes"
-        raise DamagedError(f"a strip in LZW {what}; copy the file again")
+        problem = (
+            "has a code that means nothing" if decoded < 0 else f"ends after {decoded} of {nbytes} bytes"
+        )
+        raise DamagedError(f"a strip in LZW {problem}; copy the file again")
 
 
 @compiled

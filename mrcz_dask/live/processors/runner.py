@@ -283,14 +283,14 @@ class Runner:
         if self._series is not None:
             self._series.declare(spec)
         with self._lock:
-            wanted = self._state.values
-            values = spec.values(wanted)
+            earlier = self._state.values
+            values = spec.values(earlier)
             version = self._state.version + (script != self._script or self._state.version == 0)
             self._state = replace(self._state, spec=spec, values=values, version=version)
         self._update(status="waiting", load_error="", trace="")
         self._script = script
         self._listen(ProcessorLoaded(self.name, self._state.file, script.digest, version))
-        for parameter, value in wanted.items():
+        for parameter, value in earlier.items():
             if values.get(parameter) != value:
                 self._listen(Warned(f"{self.name}: {parameter} = {value!r} does not fit it and is ignored"))
         return ""

@@ -175,8 +175,8 @@ class Folder:
 
     def _look(self, publish: Publish, stop: Event) -> int:
         """Hand on new frames; return the number of files that may still grow."""
-        seen = self._watcher.scan()
-        discovery = seen.discovery
+        state = self._watcher.scan()
+        discovery = state.discovery
         for file in discovery.rejected:
             if file.path not in self._rejected:
                 self._rejected.add(file.path)
@@ -189,7 +189,7 @@ class Folder:
             if path.suffix.lower() in GROWS and path not in known:
                 with suppress(MrczDaskError):  # its header is not whole yet
                     self._hand_on(path, publish, stop, settled=False)
-        return seen.unsettled
+        return state.unsettled
 
     def _hand_on(self, path: Path, publish: Publish, stop: Event, *, settled: bool) -> None:
         """Hand on the new frames of a stack; of a growing one, those that are whole."""

@@ -90,7 +90,7 @@ class DecayFit:
 
 
 def fit_decay(
-    x: Sequence[float], y: Sequence[float], groups: Sequence[Hashable] | None = None, what: str = "x"
+    x: Sequence[float], y: Sequence[float], groups: Sequence[Hashable] | None = None, axis: str = "x"
 ) -> DecayFit:
     """Fit the decay y = a x**b + c to points by least squares, all points weighted alike.
 
@@ -134,7 +134,7 @@ def fit_decay(
         constant = constant[0], math.sqrt(float(_jackknife(means)[0, 0]))
     different = np.unique(xs).size
     if different < FEWEST:
-        few = f"{different} different values of {what}: three parameters need at least {FEWEST}"
+        few = f"{different} different values of {axis}: three parameters need at least {FEWEST}"
         return DecayFit(None, None, constant, None, (*words, few))
 
     low, high = float(xs.min()), float(xs.max())
@@ -145,37 +145,37 @@ def fit_decay(
     if not fall > SURE * error:
         verb = "rises" if fall < -SURE * error else "does not fall beyond chance"
         change = f"change {-fall:+.2g} ± {error:.2g}"
-        words.append(f"no decay: from the smallest {what} to the largest it {verb} ({change})")
+        words.append(f"no decay: from the smallest {axis} to the largest it {verb} ({change})")
         return DecayFit(None, None, constant, (fall, error), tuple(words))
-    words += _doubts(curve, covariance, (low, high), what)
+    words += _doubts(curve, covariance, (low, high), axis)
     of_abc = tuple(tuple(float(v) for v in row[:3]) for row in covariance[:3])
     return DecayFit(curve, of_abc, constant, (fall, error), tuple(words))
 
 
-def _doubts(curve: Decay, covariance: Floats, ends: tuple[float, float], what: str) -> Iterator[str]:
+def _doubts(curve: Decay, covariance: Floats, ends: tuple[float, float], axis: str) -> Iterator[str]:
     error = np.sqrt(np.diag(covariance))
     low, high = ends
     fall = curve.at(low) - curve.at(high)
     if curve.b >= EXPONENTS[1] - EDGE:
         each = fall / math.log2(high / low)
         yield (
-            f"it falls like a logarithm, by {each:.3g} whenever {what} doubles: b is at its bound "
+            f"it falls like a logarithm, by {each:.3g} whenever {axis} doubles: b is at its bound "
             f"{EXPONENTS[1]}, and a and c alone mean nothing"
         )
     elif curve.b <= EXPONENTS[0] + EDGE:
-        yield f"it falls within the first {what}: b is at its bound {EXPONENTS[0]} and says no more than that"
+        yield f"it falls within the first {axis}: b is at its bound {EXPONENTS[0]} and says no more than that"
     elif error[1] > VAGUE * abs(curve.b):
         yield f"the exponent is not decided: b = {_number(curve.b, float(error[1]))}"
     product = error[0] * error[2]
     alike = -float(covariance[0, 2]) / product if product > 0 else 0.0
     if error[0] > VAGUE * curve.a and alike > ALIKE:
         yield (
-            f"a and c cannot be told apart (correlation {-alike:.3f}): only their sum near the first {what} "
+            f"a and c cannot be told apart (correlation {-alike:.3f}): only their sum near the first {axis} "
             "is known; a longer range would tell"
         )
     if EXPONENTS[1] - EDGE > curve.b and error[2] > abs(curve.c):
         left = _number(curve.c, float(error[2]))
-        yield f"whether anything is left at large {what} is not decided: c = {left}"
+        yield f"whether anything is left at large {axis} is not decided: c = {left}"
 
 
 def _fit(xs: Floats, ys: Floats) -> Decay:

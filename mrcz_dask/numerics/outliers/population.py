@@ -119,12 +119,12 @@ class OutlierPlaces:
     def standing_out(self) -> tuple[Line, ...]:
         """Return the columns, rows and corners that have far more outliers than the others."""
         lines = []
-        for what, profile in (("column", self.columns), ("row", self.rows)):
+        for kind, profile in (("column", self.columns), ("row", self.rows)):
             usual = float(np.median(profile))
             spread = 1.4826 * float(np.median(np.abs(profile - usual)))
             # evenly spread outliers scatter by counting, or as the lines do
             limit = max(2 * usual, usual + STANDS_OUT * max(spread, math.sqrt(usual), 1.0))
-            lines += [Line(what, int(k), float(profile[k]), usual) for k in np.flatnonzero(profile > limit)]
+            lines += [Line(kind, int(k), float(profile[k]), usual) for k in np.flatnonzero(profile > limit)]
         limit = 2 * self.elsewhere + STANDS_OUT * math.sqrt(max(self.elsewhere, 1))
         corners = np.flatnonzero(self.corners > limit)
         lines += [Line("corner", int(k), float(self.corners[k]), self.elsewhere) for k in corners]
@@ -251,8 +251,8 @@ def lifetime(survival: Sequence[Survival]) -> Lifetime | None:
     weight = np.array([s.pixels for s in known], np.float64)
     middle, level = np.average(lag, weights=weight), np.average(log, weights=weight)
     slope = float((weight * (lag - middle) * (log - level)).sum() / (weight * (lag - middle) ** 2).sum())
-    seen = math.exp(level - slope * middle)
-    return Lifetime(-1 / slope if slope < 0 else math.inf, min(1.0, seen))
+    share = math.exp(level - slope * middle)
+    return Lifetime(-1 / slope if slope < 0 else math.inf, min(1.0, share))
 
 
 def _count(packed: Packed) -> int:

@@ -166,10 +166,10 @@ def _medians(relative: Floats) -> Floats:
 def _deviations(relative: Floats, typical: Floats, poisson: Floats) -> Floats:
     """Return the standard deviation of relative / typical beyond Poisson; not a number without a block."""
     ratio = relative / typical
-    seen = ~np.isnan(ratio)
-    number = np.count_nonzero(seen, axis=1)
+    known = ~np.isnan(ratio)
+    number = np.count_nonzero(known, axis=1)
     with np.errstate(invalid="ignore"):
-        mean = np.where(seen, ratio, 0).sum(axis=1) / number
-        deviation = np.where(seen, ratio - mean[:, None], 0)
+        mean = np.where(known, ratio, 0).sum(axis=1) / number
+        deviation = np.where(known, ratio - mean[:, None], 0)
         variance = (deviation * deviation).sum(axis=1) / number
         return np.asarray(np.sqrt(np.maximum(variance - poisson, 0)))
