@@ -102,7 +102,7 @@ def fit_decay(
         Group of each point, such as its stack: points of one group share their random part. Errors are
         jackknife errors: each group is left out once. None, or fewer than three different: every point is a
         group.
-    what
+    axis
         Name of x, for the words.
 
     Raises

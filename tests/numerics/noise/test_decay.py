@@ -73,13 +73,13 @@ def test_no_decay_is_not_fitted():
 
 
 def test_a_rise_is_no_decay():
-    fit = fit_decay(*grouped(np.random.default_rng(2), lambda x: 0.01 * math.log(x)), what="radius")
+    fit = fit_decay(*grouped(np.random.default_rng(2), lambda x: 0.01 * math.log(x)), axis="radius")
 
     assert fit.curve is None and "from the smallest radius to the largest it rises" in fit.words[0]
 
 
 def test_few_points_are_said():
-    fit = fit_decay([1, 2, 3, 3], [3, 2, 1, 1], what="dose")
+    fit = fit_decay([1, 2, 3, 3], [3, 2, 1, 1], axis="dose")
 
     assert fit.curve is None and fit.fall is None
     assert fit.words == ("3 different values of dose: three parameters need at least 4",)
