@@ -56,6 +56,9 @@ class SimulationGroup(OptionGroup):
     aim_error: float = option(4.0, "Pixels by which tilts, areas and edges miss their place.")
     gradient: float = option(0.0, "Illumination from side to side, which turns from stack to stack.")
     same_area: int = option(1, "Stacks one after the other that show the same area.")
+    copied: list[int] | None = option(
+        None, "Stack (from 1) that holds the same data as the one before; repeatable."
+    )
     coincidence: float = option(
         0.0, "Pixels round an electron where a counting camera loses others; some 9 in a K2."
     )
@@ -81,7 +84,7 @@ class SimulationGroup(OptionGroup):
                 raise ParameterError(f"--dose-jump is {text!r}; {expected}") from None
         values = {name: value for name, value in vars(self).items() if name not in ("kind", "dose_jump")}
         values = {name: value for name, value in values.items() if value is not None}
-        values |= {name: tuple(values.get(name, ())) for name in ("carbon", "ice", "new_gain")}
+        values |= {name: tuple(values.get(name, ())) for name in ("carbon", "ice", "new_gain", "copied")}
         stacks, factors = zip(*jumps, strict=True) if jumps else ((), ())
         values |= {"shape": _shape(self.shape), "dose_jumps": stacks, "dose_factors": factors}
         return named(self.kind, **values)

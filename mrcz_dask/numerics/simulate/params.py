@@ -128,6 +128,8 @@ class SimulationParams(Parameters):
         stack, as with beam-image shift.
     same_area
         Stacks one after the other that show the same area.
+    copied
+        Indices of the stacks that hold the same data as the stack before.
     coincidence
         Pixels round an electron within which others of the same frame of the sensor are lost, in counting
         cameras some 9; 0 = none are lost.
@@ -173,6 +175,7 @@ class SimulationParams(Parameters):
     edge: float = 0.0
     gradient: float = 0.0
     same_area: int = 1
+    copied: tuple[int, ...] = ()
 
     def _problems(self) -> Iterator[str]:
         yield from within("number of sizes in shape", len(self.shape), 2, 2)
@@ -184,7 +187,7 @@ class SimulationParams(Parameters):
                     yield from within(name, value, low, high, open_low=name in ABOVE_ZERO, unit=unit)
         if self.super_resolution and any(size % 2 for size in self.shape):
             yield f"shape is {self.shape!r}; expected even sizes with super_resolution"
-        for name in ("carbon", "ice", "new_gain", "dose_jumps"):
+        for name in ("carbon", "ice", "new_gain", "dose_jumps", "copied"):
             wrong = [i for i in getattr(self, name) if not 0 <= i < self.stacks]
             if wrong:
                 yield f"{name} names the stacks {wrong}; expected indices from 0 to {self.stacks - 1}"

@@ -109,6 +109,8 @@ class SimulatedSession:
         if not 0 <= index < len(self):
             raise ParameterError(f"stack index is {index}; expected 0 <= index < {len(self)}")
         params = self.params
+        while index and index in params.copied:
+            index -= 1
         dose, pattern = self.dose(index), self.pattern(index)
         illumination = specimen.illumination(params, index)
         hot_excess = detector.hot_excess(params, self.hot.at(index))

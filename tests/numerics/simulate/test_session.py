@@ -130,6 +130,12 @@ def test_one_effect_off_leaves_the_others(off: dict[str, Any], changed: set[str]
     assert not same(truth, without, "expected_sum")
 
 
+def test_copied_stacks_hold_the_data_of_the_stack_before() -> None:
+    session, copied = (simulate_session(replace(SMALL, copied=which)) for which in ((), (2, 3)))
+    for k, original in ((0, 0), (1, 1), (2, 1), (3, 1), (4, 4)):
+        np.testing.assert_array_equal(copied.stack(k).frames, session.stack(original).frames)
+
+
 def test_dead_pixels_do_not_move_the_hot_ones() -> None:
     with_dead = simulate_session(SMALL).stack(2).truth
     without = simulate_session(replace(SMALL, dead=0.0)).stack(2).truth
