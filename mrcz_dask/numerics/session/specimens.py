@@ -108,11 +108,11 @@ class Specimens:
         if first:
             self.groups = [frozenset({k}) for k in range(len(self.groups))]
         if scene or first:
-            self._link(1 if first else len(self._recent) - 1)
+            self._link(first)
 
-    def _link(self, start: int) -> None:
-        """Put the recent stacks from the `start`-th on into the groups of earlier ones that they are like."""
-        if start >= len(self._recent):
+    def _link(self, first: bool) -> None:
+        """Put the last stack, or while they wait all, into the groups of earlier ones that it is like."""
+        if len(self._recent) < 2:
             return
         spectra = np.array(self._spectra)
         spectra -= spectra.mean(axis=0)
@@ -121,7 +121,7 @@ class Specimens:
         white = power[-1]  # the finest waves: shot noise
         weights = np.divide(np.maximum(power - white, 0), power**2, out=np.zeros_like(power), where=power > 0)
         spectra *= np.sqrt(np.where(self._slow, 0, weights[self._octaves])).astype(np.float32)
-        for place in range(start, len(self._recent)):
+        for place in range(1 if first else len(self._recent) - 1, len(self._recent)):
             j = self._recent[place]
             others = [k for k in range(place) if self._recent[k] not in self._told[j]]
             if others:
@@ -129,8 +129,13 @@ class Specimens:
                 peaks = scipy.fft.irfft2(products, s=self._shape, workers=1)
                 z = _likeness(peaks[:, self._beside], peaks[:, self._near], peaks.std(axis=(1, 2)))
                 like = np.flatnonzero(z > max(1.0, CLEAR * z.max()))
-                groups = [self.groups[self._recent[others[k]]] for k in like]
-                self.groups[j] = frozenset[int]().union(*groups) or self.groups[j]
+                joined = frozenset[int]().union(*(self.groups[self._recent[others[k]]] for k in like))
+                if joined and first:  # no window is final: the groups of both become one
+                    one = frozenset({min(joined)})
+                    self.groups = [group if group.isdisjoint(joined) else one for group in self.groups]
+                    self.groups[j] = one
+                elif joined:
+                    self.groups[j] = joined
 
 
 def _likeness(beside: Images, near: Images, deviations: Images) -> Images:
