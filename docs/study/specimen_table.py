@@ -45,7 +45,7 @@ REGIMES: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     ("each area taken three times", {"name": "standard", "same_area": 3, **SINGLE}, {}),
     ("three tilt series", {"name": "tilt series"}, {}),
     ("the same, `--groups none`", {"name": "tilt series"}, {"groups": "none"}),
-    ("the same, `--groups none --always`", {"name": "tilt series"}, {"groups": "none", "always": True}),
+    ("the same, `--groups none --trust-reference`", {"name": "tilt series"}, {"groups": "none"} | TRUST),
     ("tilts, another specimen in each image", {"name": "tilt series", "tilts": 0, "stacks": 93}, {}),
 )
 
