@@ -18,11 +18,10 @@ from mrcz_dask.numerics.reference.evidence import stack_evidence
 from mrcz_dask.numerics.reference.koma import Pattern
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.numerics.reference.structure import (
-    FEWEST_BLOCKS,
+    SMALLEST_SIDE,
     CoarseStack,
     Movement,
     coarse_means,
-    grid,
     movement_of_reference,
     movement_of_removed,
     smooth_deviation,
@@ -149,7 +148,7 @@ def references_of(
         for name, window in own_task.windows.items()
         for image in totals[name].images(without=own if window.held is not None else None)
     ]
-    if not images or min(grid(images[0].shape)) < FEWEST_BLOCKS:
+    if not images or min(images[0].shape) < SMALLEST_SIDE:
         return WindowReferences(tuple(images))
     return _detectors_part(task, images)
 

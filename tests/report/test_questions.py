@@ -69,7 +69,7 @@ def lost(beside: int) -> SessionData:
         four = tuple(1e-4 * (1 + 0.1 * (-1) ** k) for _ in range(4))
         scales = dict.fromkeys(("pattern", "error", "lasting", "removed"), four)
         movement = {"explained": 0.0, "power": 1.0, "variance": 1.0}
-        return {"evidence": scales | {"noise": 0.04, "movement": movement, "beside": int(k <= beside)}}
+        return {"evidence": scales | {"noise": 0.04, "movement": movement, "same_specimen": int(k <= beside)}}
 
     return session_data(40, change)
 

@@ -17,9 +17,8 @@ from mrcz_dask.numerics.reference.koma import without_mean
 from mrcz_dask.numerics.reference.parts import MeanImage, References, measure_bands
 from mrcz_dask.numerics.reference.regression import BandFit, fit_bands, pattern_of
 from mrcz_dask.numerics.reference.structure import (
-    FEWEST_BLOCKS,
+    SMALLEST_SIDE,
     coarse_means,
-    grid,
     smooth_deviation,
     without_smooth,
 )
@@ -142,7 +141,7 @@ class OneSided:
 
     def _detectors_part(self, reference: Image) -> Image:
         """Return a reference without smooth structure, if it has more of it than a detector."""
-        if self._params.trust_reference or min(grid(self._shape)) < FEWEST_BLOCKS:
+        if self._params.trust_reference or min(self._shape) < SMALLEST_SIDE:
             return reference
         coarse = coarse_means(reference)
         if smooth_deviation(coarse) <= self._params.smooth_limit:

@@ -6,6 +6,7 @@ little smooth structure, and the specimen moves with the drift inside a stack.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,7 +20,8 @@ from mrcz_dask.numerics.moments import block_sums
 from mrcz_dask.values.records import Record
 
 GRID, SMALLEST = 96, 4  # blocks along each side of a coarse image, and pixels of a block
-FEWEST_BLOCKS = 32  # smaller images are not looked at
+FEWEST_BLOCKS = 32  # images of fewer are like no other
+SMALLEST_SIDE = 128  # in smaller images what is smooth is as short as the pattern, and is not looked at
 SMOOTH = 6  # structure longer than this part of the image is smooth
 EDGE = 8  # this part of an image is faded out at its edges
 MOVING_Z, MOVING_SHARE = 4.0, 0.15
@@ -224,8 +226,14 @@ def _drift(specimen: Floats, difference: Floats, fade: Floats) -> Floats:
 
 
 def smooth_deviation(coarse: Floats) -> float:
-    """Return the standard deviation of the smooth structure in a coarse image, relative to its mean."""
-    return float(smooth_structure(coarse).std() / (coarse.mean() or 1.0))
+    """Return the standard deviation of the smooth structure in a coarse image, relative to its mean.
+
+    The median of m blocks keeps pi / 2m of their variance by chance. Twice that is taken off, as it varies.
+    """
+    smooth = smooth_structure(coarse)
+    blocks = math.prod(n // SMOOTH | 1 for n in coarse.shape)
+    variance = smooth.var() - math.pi / blocks * (coarse - smooth).var()
+    return math.sqrt(max(0.0, float(variance))) / float(coarse.mean() or 1.0)
 
 
 def without_smooth(reference: Image, coarse: Floats) -> Image:
