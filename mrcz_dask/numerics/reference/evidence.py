@@ -6,6 +6,7 @@ variance of the pattern, whatever noise and specimen either of them has.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,6 +28,7 @@ SURE, SURE_OF_DARK, SURE_OF_SMOOTH, SURE_OF_MOVING = 2.5, 2.0, 4.0, 3.0  # stand
 MOST_MOVING = 3.0  # a larger share that moves is chance: the drift is hardly known
 RARE = 0.05  # of the stacks
 TELLING = 0.25  # standard error of the share that moves, above which nothing can be told
+OF_HALF = 1 - 2 / math.pi  # share of the variance of a normal distribution within one of its halves
 DIGITS = 4
 
 Floats = NDArray[np.float64]
@@ -157,9 +159,12 @@ def cold_covariance(stack: Image, reference: Image, good: NDArray[np.bool_]) -> 
     for image in (stack, reference):
         image = np.where(good, image - image[good].mean(), 0).astype(np.float32)
         filtered.append(image - uniform_filter(image, SMALL))
-    own, other = filtered
-    own -= own[good].mean()
-    return 2 * float(np.mean(own[good] * np.minimum(other[good], 0), dtype=np.float64))
+    dark = good & (filtered[1] < 0)
+    own, other = (image[dark].astype(np.float64) for image in filtered)
+    if not own.size:
+        return 0.0
+    # both less their means over dark pixels: bright ones are in that over all pixels
+    return float(((own - own.mean()) * (other - other.mean())).mean()) / OF_HALF
 
 
 def _shared(products: Floats, pattern: Pattern, pixels: int) -> tuple[Floats, Floats]:

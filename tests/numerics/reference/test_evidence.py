@@ -14,6 +14,7 @@ from mrcz_dask.numerics.reference.evidence import (
     NEGLIGIBLE,
     SCALES,
     StackEvidence,
+    cold_covariance,
     mean_of,
     negligible,
     session_evidence,
@@ -146,3 +147,16 @@ def test_the_error_of_a_mean_counts_each_pair_once() -> None:
         means.append(mean.value)
         errors.append(mean.error)
     assert np.std(means) == pytest.approx(np.mean(errors), rel=0.15)
+
+
+@pytest.mark.parametrize("pattern", [0.0, 0.05])
+@pytest.mark.parametrize("hot", [0.0, 0.01])
+def test_dark_pixels_tell_a_pattern_whatever_the_bright_ones_are(pattern: float, hot: float) -> None:
+    rng, shape = np.random.default_rng(1), (400, 400)
+    common = pattern * rng.standard_normal(shape)
+    common[rng.random(shape) < hot] += 0.3
+    stack, reference = (
+        (1 + common + noise * rng.standard_normal(shape)).astype("f4") for noise in (0.2, 0.04)
+    )
+    good = rng.random(shape) > 0.01
+    assert cold_covariance(stack, reference, good) == pytest.approx(pattern**2, abs=1e-4)
