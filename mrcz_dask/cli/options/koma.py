@@ -77,7 +77,8 @@ class MethodGroup(OptionGroup, panel="Method"):
     groups: str = option(
         "auto",
         "Stacks that show the same specimen do not correct each other. auto: tilt series, places and holes, "
-        "from .mdoc files and names; none: all stacks correct each other; or a file of lines PATTERN GROUP.",
+        "from .mdoc files and names; none: not from these; or a file of lines PATTERN GROUP. The pixels are "
+        "asked as well.",
         metavar="auto|none|FILE",
     )
     smooth_limit: float = option(
