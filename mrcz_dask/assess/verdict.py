@@ -89,8 +89,8 @@ class Verdict:
             yield f"Gain: it seems to be missing; pixels differ by {self.raw_spread:.0%} of the mean."
         if self.groups:
             names = some(list(self.groups))
-            many = len(self.groups)
-            yield f"Same specimen: stacks of a group do not correct each other; {many} groups: {names}."
+            many = f"{len(self.groups)} group{'s' * (len(self.groups) > 1)}"
+            yield f"Same specimen: stacks of a group do not correct each other; {many}: {names}."
         if self.smooth:
             yield (
                 f"Smooth structure: {self.smooth} stacks share some that no detector has, like the edge of "

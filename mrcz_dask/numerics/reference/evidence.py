@@ -29,6 +29,7 @@ MOST_MOVING = 3.0  # a larger share that moves is chance: the drift is hardly kn
 RARE = 0.05  # of the stacks
 TELLING = 0.25  # standard error of the share that moves, above which nothing can be told
 OF_HALF = 1 - 2 / math.pi  # share of the variance of a normal distribution within one of its halves
+BRIGHT = 4.0  # median deviations from the median
 DIGITS = 4
 
 Floats = NDArray[np.float64]
@@ -155,6 +156,8 @@ def cold_covariance(stack: Image, reference: Image, good: NDArray[np.bool_]) -> 
     good
         (ny, nx) bool, True = no outlier.
     """
+    away = reference - np.median(reference)
+    good = good & (away < BRIGHT * np.median(np.abs(away)))  # their shadow in the local mean is no pattern
     filtered = []
     for image in (stack, reference):
         image = np.where(good, image - image[good].mean(), 0).astype(np.float32)

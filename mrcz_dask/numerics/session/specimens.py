@@ -23,9 +23,10 @@ FIRST = 24  # stacks that wait for each other: the mean of fewer holds the speci
 FINENESS = 16  # steps of a scene in its standard deviation
 FARTHEST = 6  # part of the image by which the same specimen is aimed at beside itself
 FEWEST_WAVES = 2  # slower ones say where an image is bright, not what it shows
-# Standard deviations of a cross-correlation. Beside the middle its peak was at most 5.6 for other specimens,
-# and 6.5 for edges of holes. A pattern that changes is alike in place from stack to stack, up to 13.
-BESIDE_Z, IN_PLACE_Z = 6.0, 15.0
+# Standard deviations of a cross-correlation. Beside the middle its peak was mostly below 6 for other
+# specimens, and below 6.5 for edges of holes. A pattern that changes is alike in place from stack to stack, up to 13.
+BESIDE_Z, IN_PLACE_Z = 6.5, 15.0
+CLOSEST = 12  # stacks in time that say how alike all are
 SIDE_PEAK = 0.8  # of the peak in place: lower peaks beside it may be its own
 CLEAR = 0.6  # of the highest peak with another stack: lower ones may be chance
 
@@ -121,13 +122,22 @@ class Specimens:
         white = power[-1]  # the finest waves: shot noise
         weights = np.divide(np.maximum(power - white, 0), power**2, out=np.zeros_like(power), where=power > 0)
         spectra *= np.sqrt(np.where(self._slow, 0, weights[self._octaves])).astype(np.float32)
-        for place in range(1 if first else len(self._recent) - 1, len(self._recent)):
+        last = len(self._recent)
+        for place in range(1 if first else last - 1, last):
             j = self._recent[place]
-            others = [k for k in range(place) if self._recent[k] not in self._told[j]]
-            if others:
+            others = [k for k in range(last) if k != place and self._recent[k] not in self._told[j]]
+            earlier = sum(k < place for k in others)
+            if earlier:
                 products = spectra[place] * spectra[others].conj()
                 peaks = scipy.fft.irfft2(products, s=self._shape, workers=1)
-                z = _likeness(peaks[:, self._beside], peaks[:, self._near], peaks.std(axis=(1, 2)))
+                closest = np.argsort(np.abs(np.array(others) - place), kind="stable")[:CLOSEST]
+                if len(closest) == CLOSEST:  # after a new gain all are alike
+                    peaks -= np.median(peaks[closest], axis=0)
+                deviations = np.maximum(peaks.std(axis=(1, 2)), np.finfo(np.float32).tiny)
+                beside = peaks[:, self._beside].max(axis=1, initial=0) / deviations
+                near = peaks[:, self._near].max(axis=1) / deviations
+                beside[beside < SIDE_PEAK * near] = 0
+                z = np.maximum(beside / BESIDE_Z, near / IN_PLACE_Z)[:earlier]
                 like = np.flatnonzero(z > max(1.0, CLEAR * z.max()))
                 joined = frozenset[int]().union(*(self.groups[self._recent[others[k]]] for k in like))
                 if joined and first:  # no window is final: the groups of both become one
@@ -136,11 +146,3 @@ class Specimens:
                     self.groups[j] = one
                 elif joined:
                     self.groups[j] = joined
-
-
-def _likeness(beside: Images, near: Images, deviations: Images) -> Images:
-    """Return how high the peaks of cross-correlations are; above 1 the specimen is the same."""
-    deviations = np.maximum(deviations, np.finfo(np.float32).tiny)
-    beside_z, near_z = beside.max(axis=1, initial=0) / deviations, near.max(axis=1) / deviations
-    beside_z[beside_z < SIDE_PEAK * near_z] = 0
-    return np.asarray(np.maximum(beside_z / BESIDE_Z, near_z / IN_PLACE_Z))

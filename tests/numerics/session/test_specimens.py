@@ -78,6 +78,18 @@ def test_stacks_of_other_specimens_are_alone(session: dict[str, Any]) -> None:
     assert linked(scenes(**session)) == [{k} for k in range(30)]
 
 
+def test_a_new_gain_is_no_specimen() -> None:
+    """Until the stacks behind it are most of those around, some are alike: they are corrected by others."""
+    shape = (512, 512)
+    params = named("mature", shape=shape, stacks=32, frames=2, dose=20.0, new_gain=(16,), seed=3)
+    specimens = Specimens(grid(shape))
+    for one in simulate_session(params):
+        total = one.frames.sum(axis=0, dtype=np.int64)
+        specimens.add(scene_of(coarse_image(total, one.truth.hot | one.truth.dead)))
+    alone = sum(group == {k} for k, group in enumerate(specimens.groups))
+    assert alone >= 32 - 7
+
+
 def test_what_is_told_is_not_looked_for() -> None:
     areas = scenes(same_area=3, aim_error=6.0, specimen=0.1)
     assert linked(areas, told=range(30)) == [{k} for k in range(30)]
