@@ -218,8 +218,8 @@ def warn_of_session(stacks: Sequence[AssessedStack], listen: messages.Listener) 
     if groups := [group.name for group, size in sizes.items() if size > 1]:
         listen(
             messages.Noted(
-                f"{len(groups)} group{'s' * (len(groups) > 1)} of stacks that show the same specimen, and do not correct each other: "
-                f"{some(groups)}"
+                f"{len(groups)} group{'s' * (len(groups) > 1)} of stacks that show the same specimen, and do "
+                f"not correct each other: {some(groups)}"
             )
         )
     copies = [

@@ -24,7 +24,8 @@ FINENESS = 16  # steps of a scene in its standard deviation
 FARTHEST = 6  # part of the image by which the same specimen is aimed at beside itself
 FEWEST_WAVES = 2  # slower ones say where an image is bright, not what it shows
 # Standard deviations of a cross-correlation. Beside the middle its peak was mostly below 6 for other
-# specimens, and below 6.5 for edges of holes. A pattern that changes is alike in place from stack to stack, up to 13.
+# specimens, and below 6.5 for edges of holes. A pattern that changes is alike in place from stack to stack,
+# up to 13.
 BESIDE_Z, IN_PLACE_Z = 6.5, 15.0
 CLOSEST = 12  # stacks in time that say how alike all are
 SIDE_PEAK = 0.8  # of the peak in place: lower peaks beside it may be its own
