@@ -129,10 +129,7 @@ def find_epochs(stacks: Sequence[AssessedStack], koma: KomaParams) -> Epochs:
     usable = [k for k, stack in enumerate(stacks) if stack.usable]
     if koma.breaks == "auto" and usable:
         records = [stacks[k].record for k in usable]
-        sketches, doses = (
-            [b64decode(record.sketch) for record in records],
-            [record.dose for record in records],
-        )
+        sketches, doses = zip(*((b64decode(record.sketch), record.dose) for record in records), strict=True)
         evidence = gather_evidence(sketches, records[0].shape[1:], doses, koma.break_dose)
         for detected in find_breaks(evidence, [bisect_left(usable, pause) for pause in breaks]):
             k = usable[detected.place]

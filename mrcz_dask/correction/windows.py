@@ -151,9 +151,8 @@ def correction_tasks(
             path=str(stack.entry.path),
             folder=str(plan.folder),
             store=str(plan.store),
-            record=replace(
-                stack.record, sketch="", frames="", grain="", scene=""
-            ),  # as large as all the rest
+            # these are larger than all the rest
+            record=replace(stack.record, sketch="", frames="", grain="", scene=""),
             short=tuple(member_ref(stacks[k].record) for k in windows.short),
             long=tuple(member_ref(stacks[k].record) for k in windows.long),
             usable=stack.usable,

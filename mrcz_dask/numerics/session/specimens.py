@@ -32,7 +32,6 @@ SIDE_PEAK = 0.8  # of the peak in place: lower peaks beside it may be its own
 CLEAR = 0.6  # of the highest peak with another stack: lower ones may be chance
 
 Floats = NDArray[np.float64]
-Images = NDArray[np.float32]
 
 
 def scene_of(coarse: Floats) -> str:
@@ -49,9 +48,8 @@ def scene_of(coarse: Floats) -> str:
     spread = float(rough.std())
     if not spread > 0:
         return ""
-    return b64encode(
-        np.clip(np.rint(rough * (FINENESS / spread)), -127, 127).astype(np.int8).tobytes()
-    ).decode("ascii")
+    steps = np.clip(np.rint(rough * (FINENESS / spread)), -127, 127).astype(np.int8)
+    return b64encode(steps.tobytes()).decode("ascii")
 
 
 class Specimens:

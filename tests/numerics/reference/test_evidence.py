@@ -150,13 +150,13 @@ def test_the_error_of_a_mean_counts_each_pair_once() -> None:
 
 
 @pytest.mark.parametrize("pattern", [0.0, 0.05])
-@pytest.mark.parametrize("hot", [0.0, 0.01])
+@pytest.mark.parametrize("hot", [0.0, 0.03])
 def test_dark_pixels_tell_a_pattern_whatever_the_bright_ones_are(pattern: float, hot: float) -> None:
-    rng, shape = np.random.default_rng(1), (400, 400)
+    rng, shape = np.random.default_rng(1), (1500, 1500)
     common = pattern * rng.standard_normal(shape)
     common[rng.random(shape) < hot] += 0.3
     stack, reference = (
         (1 + common + noise * rng.standard_normal(shape)).astype("f4") for noise in (0.2, 0.04)
     )
     good = rng.random(shape) > 0.01
-    assert cold_covariance(stack, reference, good) == pytest.approx(pattern**2, abs=3e-4)
+    assert cold_covariance(stack, reference, good) == pytest.approx(pattern**2, abs=1.2e-4)
