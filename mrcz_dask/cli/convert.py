@@ -233,9 +233,15 @@ def export(
     voltage: Annotated[float, info("Kilovolt.")] = 300.0,
     cs: Annotated[float, info("Spherical aberration, millimeter.")] = 2.7,
     contrast: Annotated[float, info("Amplitude contrast.")] = 0.1,
+    refined_gain: Annotated[
+        Path | None, info("Folder of the recorded movies, which are handed on as they are.", unset="none")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the movies and outliers of a run for RELION, MotionCor, cryoSPARC or Warp.
+
+    With --refined-gain no movie is written. OUTPUTS are then of `koma --write references`; for each epoch
+    there are links to its movies, a gain that takes the mean pattern off, its defects, and run.sh.
 
     Movies become plain MRC (float32, corrected; for MotionCor, of recompressed outputs, the counts with a
     dark reference each). Beside them are the outliers of each as map, boxes and SerialEM's text, and a gain
@@ -243,12 +249,17 @@ def export(
 
     Exit code: 0 all movies, 3 some were left out, 1 nothing could be done, 2 wrong usage.
     """
+    from mrcz_dask.export.refined import export_refined_gain
     from mrcz_dask.export.run import export
     from mrcz_dask.export.texts import Optics
 
     optics = Optics(voltage, cs, contrast, pixel_size)
     with Bars() as bars:
-        done = export(outputs, output or outputs / to, to, optics, bars)
+        target = output or outputs / to
+        if refined_gain is not None:
+            done = export_refined_gain(outputs, refined_gain, target, to, optics, bars)
+        else:
+            done = export(outputs, target, to, optics, bars)
     for stem, reason in done.left_out.items():
         warn(f"{stem}: left out: {reason}")
     if as_json:

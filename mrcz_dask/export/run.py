@@ -39,7 +39,7 @@ from mrcz_dask.values.texts import some
 
 FEWEST_FRAMES = 3  # RELION skips shorter movies
 PHASE = "export"
-_DEFECT_FILES: dict[str, DefectsKind] = {".mrc": "map", ".txt": "boxes", "_serialem.txt": "serialem"}
+DEFECT_FILES: dict[str, DefectsKind] = {".mrc": "map", ".txt": "boxes", "_serialem.txt": "serialem"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,9 @@ def export(
             f"{folder}: no movie to hand on: {some(f'{n} ({why})' for n, why in left_out.items())}"
         )
     store = SessionStore(folder / STORE_NAME)
-    with _whole(target) as place:
+    with whole_folder(target) as place:
+        for name in (MOVIES, DEFECTS):
+            (place / name).mkdir()
         _write_movies(good, place, store, program, listen)
         write(place / GAIN, np.ones(good[0].shape[1:], np.float32), footer=False)
         common = reduce(np.logical_and, (shown_mask(store, movie) for movie in good))
@@ -119,14 +121,13 @@ def _unfit(movie: Movie, program: Program) -> str | None:
 
 
 @contextmanager
-def _whole(target: Path) -> Iterator[Path]:
+def whole_folder(target: Path) -> Iterator[Path]:
     """Yield a hidden folder, which gets the target's name when the block ends without an error."""
     if target.exists() and any(target.iterdir()):
         raise OutputExistsError(f"{target}: is not empty; choose another folder (-o)")
     place = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
-        for name in (MOVIES, DEFECTS):
-            (place / name).mkdir(parents=True)
+        place.mkdir(parents=True)
         yield place
         if target.exists():
             target.rmdir()
@@ -145,7 +146,7 @@ def _write_movies(
         if as_counted:
             write_dark_and_gain(movie, target, store)
         write_movie(movie, target, corrected=not as_counted)
-        for end, kind in _DEFECT_FILES.items():
+        for end, kind in DEFECT_FILES.items():
             write_defects(place_of(movie, target / DEFECTS, end), shown_mask(store, movie), kind, "bottom")
         listen(messages.StackDone(PHASE, movie.stem, sizes[movie.stem]))
     listen(messages.PhaseFinished(PHASE))

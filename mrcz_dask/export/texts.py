@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 import numpy as np
 
@@ -80,20 +81,25 @@ def _about(good: Sequence[Movie], program: str, kind: str = CORRECTED) -> str:
     )
 
 
+def optics_table(size: float, optics: Optics) -> dict[str, list[Any]]:
+    """Return RELION's table of one optics group, for movies of a pixel size in Angstrom."""
+    return {
+        "rlnOpticsGroupName": ["opticsGroup1"],
+        "rlnOpticsGroup": [1],
+        "rlnMicrographOriginalPixelSize": [float(size)],
+        "rlnVoltage": [float(optics.voltage)],
+        "rlnSphericalAberration": [float(optics.cs)],
+        "rlnAmplitudeContrast": [float(optics.contrast)],
+    }
+
+
 def for_relion(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
     """Write RELION's STAR files of movies and hot pixels; return the README with its command."""
     size = _pixel_size(good, optics)
     write_star(
         target / "movies.star",
         {
-            "optics": {
-                "rlnOpticsGroupName": ["opticsGroup1"],
-                "rlnOpticsGroup": [1],
-                "rlnMicrographOriginalPixelSize": [float(size)],
-                "rlnVoltage": [float(optics.voltage)],
-                "rlnSphericalAberration": [float(optics.cs)],
-                "rlnAmplitudeContrast": [float(optics.contrast)],
-            },
+            "optics": optics_table(size, optics),
             "movies": {
                 "rlnMicrographMovieName": [f"{MOVIES}/{movie.stem}.mrcs" for movie in good],
                 "rlnOpticsGroup": [1] * len(good),
