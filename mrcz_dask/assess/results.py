@@ -79,15 +79,28 @@ class StackPattern(Record):
         See `numerics.reference.evidence.StackEvidence`; empty without a reference.
     smooth_left_out
         Whether smooth structure of its references is not the detector's.
-    cold
-        Variance of the pattern of pixels, from those that are dark in the reference; see
-        `numerics.reference.evidence.cold_covariance`.
     """
 
     name: str
     evidence: dict[str, Any]
     smooth_left_out: bool
-    cold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CommonPattern(Record):
+    """The variance of the pattern that stacks far apart in time share; see `evidence.common_pattern`.
+
+    Attributes
+    ----------
+    name
+        The first stack.
+    value, error
+        Relative to the square of the mean; None = it cannot be measured.
+    """
+
+    name: str
+    value: float | None
+    error: float | None
 
 
 @dataclass(frozen=True, slots=True)

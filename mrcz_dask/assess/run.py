@@ -11,6 +11,7 @@ from mrcz_dask.assess.assessment import Assessment, OverRadius, by_method, over_
 from mrcz_dask.assess.files import FOLDER, json_bytes
 from mrcz_dask.assess.results import (
     AssessParams,
+    CommonPattern,
     StackCurve,
     StackMethods,
     StackNoise,
@@ -18,13 +19,14 @@ from mrcz_dask.assess.results import (
     StackPattern,
 )
 from mrcz_dask.assess.scoring import (
+    score_common,
     score_curve,
     score_methods,
     score_pairs,
     score_pattern,
     score_stack,
 )
-from mrcz_dask.assess.tasks import ScoreTask, curve_tasks, method_tasks, pair_tasks
+from mrcz_dask.assess.tasks import ScoreTask, common_tasks, curve_tasks, method_tasks, pair_tasks
 from mrcz_dask.assess.verdict import verdict
 from mrcz_dask.correction.plan import Plan, forbid_mixing
 from mrcz_dask.correction.summing import SumJob, sum_session
@@ -110,8 +112,9 @@ def assess(
         patterns = scored(
             "pattern", "pattern of stacks", score_pattern, StackPattern, usable_tasks, _masked_window_step
         )
+        common = scored("common", "common pattern", score_common, CommonPattern, common_tasks(plan, ready))
         choice = None if radius is None else radius.choice
-        found = verdict(plan, ready, patterns, choice)
+        found = verdict(plan, ready, patterns, common, choice)
     failures.sort(key=lambda failure: (failure.name, failure.phase))
     names = [stack.entry.name for stack in ready]
     copies = {one.entry.name: [names[k] for k in one.copies] for one in ready if one.copies}

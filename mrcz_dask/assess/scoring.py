@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mrcz_dask.assess.results import (
     KINDS,
     VARIANTS,
+    CommonPattern,
     Score,
     StackCurve,
     StackMethods,
@@ -23,7 +24,7 @@ from mrcz_dask.assess.results import (
     score,
     score_above,
 )
-from mrcz_dask.assess.tasks import CurveTask, MethodsTask, PairTask
+from mrcz_dask.assess.tasks import CommonTask, CurveTask, MethodsTask, PairTask
 from mrcz_dask.correction.references import StoredSums, evidence_of, references_of
 from mrcz_dask.correction.tasks import CorrectionTask, MemberRef
 from mrcz_dask.correction.windows import WindowSums
@@ -34,7 +35,7 @@ from mrcz_dask.numerics.noise.correlation import noise_rows
 from mrcz_dask.numerics.noise.error import BlockedCorrelation, Correlation
 from mrcz_dask.numerics.outliers.weights import WEIGHT_STEPS, is_masked
 from mrcz_dask.numerics.reference.correction import ReadyCorrection
-from mrcz_dask.numerics.reference.evidence import cold_covariance
+from mrcz_dask.numerics.reference.evidence import common_pattern
 from mrcz_dask.numerics.reference.fused import masked_sum
 from mrcz_dask.numerics.reference.koma import PatternFit
 from mrcz_dask.numerics.reference.parts import MeanImage
@@ -42,6 +43,8 @@ from mrcz_dask.session.store import SessionStore
 
 # Rows of frames that are kept in memory, bytes; more are read again for every radius.
 KEPT_ROWS = 1 << 27
+
+MIDDLE = 2048  # pixels along each side in which a common pattern is sought
 
 # Pixels of a reference so many standard deviations off are hot or dead, though no single stack shows it.
 ALWAYS_HOT, NORMAL = 4.0, 1.4826
@@ -81,11 +84,31 @@ def score_pattern(task: CorrectionTask, windows: WindowSums | Exception | None =
         finder.find(sums.mean, mean / sums.n, sums.mask | hot)
         for sums, mean in ((whole, record.mean), (even, record.mean_even))
     )
-    good = ~(whole.mask | hot)
-    evidence = evidence_of(task, found, pattern, pattern_even, int(np.count_nonzero(good)))
-    own = whole.mean.values * np.float32(whole.mean.factor * whole.n / record.mean)
-    cold = cold_covariance(own, found.images[-1], good)
-    return StackPattern(task.name, evidence, found.left_out, float(f"{cold:.4g}"))
+    good = int(np.count_nonzero(~(whole.mask | hot)))
+    evidence = evidence_of(task, found, pattern, pattern_even, good)
+    return StackPattern(task.name, evidence, found.left_out)
+
+
+def score_common(task: CommonTask) -> CommonPattern:
+    """Measure the pattern that parts of the session share, in the middle of the image.
+
+    Raises
+    ------
+    DamagedError
+        When the store cannot be read.
+    """
+    store, images = SessionStore(task.store), []
+    for part in task.parts:
+        total = dose = np.zeros((), np.float64)
+        for member in part:
+            values = store.load(member.stem, "sum")
+            middle = tuple(slice(max(0, (n - MIDDLE) // 2), (n + MIDDLE) // 2) for n in values.shape)
+            good = ~is_masked(store.load(member.stem, "weight")[middle])
+            total = total + np.where(good, values[middle] * 2.0**-member.exponent, 0)
+            dose = dose + np.where(good, member.mean, 0)
+        images.append(np.divide(total, dose, out=np.ones_like(total), where=dose > 0).astype(np.float32) - 1)
+    found = common_pattern(images, task.pairs)
+    return CommonPattern(task.name, *((None, None) if found is None else (found.value, found.error)))
 
 
 def score_stack(task: CorrectionTask, windows: WindowSums | Exception | None = None) -> StackNoise:

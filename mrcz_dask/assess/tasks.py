@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from mrcz_dask.assess.results import RADII, AssessParams
@@ -15,6 +16,7 @@ from mrcz_dask.numerics.doses import middle_doses
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.version import __version__
 
+PARTS_IN_TIME = 8  # of an epoch, which are searched for a common pattern
 FILTERS = ("raw", "outliers")  # methods that use no window
 
 
@@ -55,6 +57,25 @@ class PairTask(ScoreTask):
     anchor: MemberRef
     others: tuple[MemberRef, ...]
     doses: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommonTask(ScoreTask):
+    """Arguments of the task that measures the pattern which parts of the session share.
+
+    Attributes
+    ----------
+    store
+        Path of the session store.
+    parts
+        Members of each part, in order of time.
+    pairs
+        Places of two parts each that are not adjacent, and have no specimen in common.
+    """
+
+    store: str
+    parts: tuple[tuple[MemberRef, ...], ...]
+    pairs: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +128,32 @@ def pair_tasks(plan: Plan, params: AssessParams, ready: Sequence[AssessedStack])
         needed = (f"{plan.store}/zarr.json",)
         tasks.append(PairTask(refs[i].name, needed, key, str(plan.store), refs[i], others, doses))
     return tasks
+
+
+def common_tasks(plan: Plan, ready: Sequence[AssessedStack]) -> list[CommonTask]:
+    """Return the task that measures the common pattern of the longest epoch; none for fewer than 3 stacks."""
+    starts = find_epochs(ready, plan.settings.koma).starts
+    epochs = [
+        [stack for stack in ready[start:stop] if stack.usable]
+        for start, stop in pairwise((0, *starts, len(ready)))
+    ]
+    usable = max(epochs, key=len)
+    number = min(PARTS_IN_TIME, len(usable))
+    parts = [usable[k * len(usable) // number : (k + 1) * len(usable) // number] for k in range(number)]
+    groups = [{group for stack in part for group in stack.groups} for part in parts]
+    pairs = tuple(
+        (k, other)
+        for k in range(number)
+        for other in range(k + 2, number)
+        if groups[k].isdisjoint(groups[other])
+    )
+    if not pairs:
+        return []
+    refs = tuple(tuple(member_ref(stack.record) for stack in part) for part in parts)
+    members = [ref for part in refs for ref in part]
+    key = digest_of({"version": __version__, "of": _digest_of(members, ready), "pairs": pairs})
+    needed = (f"{plan.store}/zarr.json",)
+    return [CommonTask(members[0].name, needed, key, str(plan.store), refs, pairs)]
 
 
 def curve_tasks(

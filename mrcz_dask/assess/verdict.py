@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any
 
-from mrcz_dask.assess.results import StackPattern
+from mrcz_dask.assess.results import CommonPattern, StackPattern
 from mrcz_dask.correction.assess import RAW_SPREAD, AssessedStack, spread_beyond_counting
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.verdict import cost, limit
@@ -17,6 +17,7 @@ from mrcz_dask.numerics.noise.radius import RadiusChoice
 from mrcz_dask.numerics.reference.evidence import (
     NEGLIGIBLE,
     SURE,
+    Mean,
     SessionEvidence,
     StackEvidence,
     session_evidence,
@@ -102,6 +103,7 @@ def verdict(
     plan: Plan,
     ready: Sequence[AssessedStack],
     stacks: Sequence[StackPattern],
+    common: Sequence[CommonPattern],
     choice: RadiusChoice | None,
 ) -> Verdict:
     """Draw the verdict on a session from its stacks.
@@ -112,12 +114,14 @@ def verdict(
         Session and settings.
     ready, stacks
         All stacks that were summed; the pattern of those that may correct others.
+    common
+        The pattern that they share; none if it could not be measured.
     choice
         The radius that suits the session; None = it is not known.
     """
-    measured = [one for one in stacks if one.evidence]
+    shared = [Mean(one.value, one.error) for one in common if one.value is not None and one.error is not None]
     evidence = session_evidence(
-        [StackEvidence.from_dict(one.evidence) for one in measured], [one.cold for one in measured]
+        [StackEvidence.from_dict(one.evidence) for one in stacks if one.evidence], next(iter(shared), None)
     )
     outliers = [one.record.outliers["n_hot"] + one.record.outliers["n_dead"] for one in ready]
     pixels = plan.discovery.shape[1] * plan.discovery.shape[2]

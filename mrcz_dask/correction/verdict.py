@@ -90,7 +90,8 @@ def cost(found: SessionEvidence) -> str:
 
 def limit(found: SessionEvidence) -> float:
     """Return the upper limit of the pattern of columns, rows and pixels in % of the mean, at two errors."""
-    return min(percent(one.value + 2 * one.error) for one in (found.fine, found.lasting))
+    known = (found.fine, found.lasting, *([] if found.common is None else [found.common]))
+    return min(percent(one.value + 2 * one.error) for one in known)
 
 
 def percent(variance: float) -> float:

@@ -167,7 +167,7 @@ def test_what_is_known_is_not_computed_again(night: Path, tmp_path: Path) -> Non
     before = files(out)
     assert first.begun == {
         "sums and masks": 7, "pattern of stacks": 7, "noise of stacks": 7, "noise over dose": 6,
-        "noise over radius": 7,
+        "noise over radius": 7, "common pattern": 1,
     }  # fmt: skip
 
     second = Phases()

@@ -98,10 +98,9 @@ def test_a_pattern_that_moves_with_the_specimen_is_left_alone(tmp_path: Path) ->
             dict.fromkeys(("pattern", "error", "lasting", "removed"), (1e-4 * k,) * 4)
             | {"noise": 0.05, "movement": {"explained": 1.0, "power": 1.0, "variance": 0.01}},
             False,
-            cold=1e-4,
         )
         for k, entry in enumerate(found.plan.stacks, 1)
     ]
-    advised = verdict(found.plan, [], stacks, None)
+    advised = verdict(found.plan, [], stacks, [], None)
     assert advised.evidence is not None and advised.evidence.harms
     assert advised.command.startswith("mrcz-dask outliers ") and "moves with the specimen" in advised.advice

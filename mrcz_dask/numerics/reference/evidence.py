@@ -6,7 +6,6 @@ variance of the pattern, whatever noise and specimen either of them has.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,12 +23,13 @@ LINES, PIXELS, FINE, SMOOTH = slice(0, 2), 2, slice(0, 3), 3
 SMALL = 9  # pixels over which images are smoothed
 LARGEST_FINE = 16  # pixels; larger blocks and longer waves are smooth
 NEGLIGIBLE = 0.001  # of the mean: a pattern below this is not worth a correction
-SURE, SURE_OF_DARK, SURE_OF_SMOOTH, SURE_OF_MOVING = 2.5, 2.0, 4.0, 3.0  # standard errors
+SURE, SURE_OF_COMMON, SURE_OF_SMOOTH, SURE_OF_MOVING = 2.5, 2.2, 4.0, 3.0  # standard errors
 MOST_MOVING = 3.0  # a larger share that moves is chance: the drift is hardly known
 RARE = 0.05  # of the stacks
 TELLING = 0.25  # standard error of the share that moves, above which nothing can be told
-OF_HALF = 1 - 2 / math.pi  # share of the variance of a normal distribution within one of its halves
-BRIGHT = 4.0  # median deviations from the median
+NORMAL = 1.4826  # standard deviation of a normal distribution in median deviations
+BRIGHT, DARK = 3.0, 5.0  # standard deviations; pixels further off are outliers of some stacks
+TILES = 8  # along each side of an image
 DIGITS = 4
 
 Floats = NDArray[np.float64]
@@ -144,32 +144,6 @@ def stack_evidence(
     )
 
 
-def cold_covariance(stack: Image, reference: Image, good: NDArray[np.bool_]) -> float:
-    """Return the covariance of a stack and its reference from pixels that are dark in the reference.
-
-    Pixels that are a little too bright for years, but too little to be found as hot, are on the other side.
-
-    Parameters
-    ----------
-    stack, reference
-        (ny, nx) float32, relative to the mean.
-    good
-        (ny, nx) bool, True = no outlier.
-    """
-    away = reference - np.median(reference)
-    good = good & (away < BRIGHT * np.median(np.abs(away)))  # their shadow in the local mean is no pattern
-    filtered = []
-    for image in (stack, reference):
-        image = np.where(good, image - image[good].mean(), 0).astype(np.float32)
-        filtered.append(image - uniform_filter(image, SMALL))
-    dark = good & (filtered[1] < 0)
-    own, other = (image[dark].astype(np.float64) for image in filtered)
-    if not own.size:
-        return 0.0
-    # both less their means over dark pixels: bright ones are in that over all pixels
-    return float(((own - own.mean()) * (other - other.mean())).mean()) / OF_HALF
-
-
 def _shared(products: Floats, pattern: Pattern, pixels: int) -> tuple[Floats, Floats]:
     """Return by band the variance that a stack and its reference share, and its squared standard error."""
     modes = np.array([fit.modes for fit in pattern.fits])
@@ -210,6 +184,48 @@ def mean_of(values: Sequence[float] | Floats) -> Mean:
     return Mean(float(many.mean()), float(many.std(ddof=1) * (2 / many.size) ** 0.5))
 
 
+def common_pattern(images: Sequence[Image], pairs: Sequence[tuple[int, int]]) -> Mean | None:
+    """Return the variance of what images of disjoint stacks share, relative to the square of the mean.
+
+    The noise of one image does not depend on that of another, so products of two are the pattern's alone.
+    Pixels that are bright in any of them are left out: they were hot for a while, or a little for years.
+
+    Parameters
+    ----------
+    images
+        (ny, nx) float32 each, at least one: mean of some stacks, relative to their mean, less 1; 0 where
+        nothing is known.
+    pairs
+        Places of two images each that share neither specimen nor outliers that come and go.
+
+    Returns
+    -------
+    Mean or None
+        With the standard error from the scatter over the image; None without a pair, for tiny images, and
+        where most pixels count nothing.
+    """
+    rows, columns = (n // TILES for n in images[0].shape)
+    if not pairs or min(rows, columns) < TILES:
+        return None
+    ny, nx = TILES * rows, TILES * columns
+    rough = [(image - uniform_filter(image, SMALL))[:ny, :nx] for image in images]
+    good = np.ones((ny, nx), bool)
+    for image in rough:
+        away = image - np.median(image)
+        deviation = NORMAL * np.median(np.abs(away))
+        good &= (away < BRIGHT * deviation) & (away > -DARK * deviation)
+    count = int(np.count_nonzero(good))
+    if 2 * count < good.size:  # nothing counts, or nearly so
+        return None
+    products = np.zeros((ny, nx))
+    centered = [np.where(good, image - image[good].mean(dtype=np.float64), 0) for image in rough]
+    for k, other in pairs:
+        products += centered[k] * centered[other]
+    tiles = products.reshape(TILES, rows, TILES, columns).sum(axis=(1, 3))
+    values = tiles * (TILES**2 / (count * len(pairs)))
+    return Mean(float(values.mean()), float(values.std(ddof=1)) / TILES)
+
+
 @dataclass(frozen=True, slots=True)
 class SessionEvidence:
     """The pattern of a session, from the evidence of its stacks.
@@ -232,8 +248,8 @@ class SessionEvidence:
     same_specimen, unlike
         Numbers of stacks from which a pattern was taken though neighbors in the reference show the same
         specimen, and though it has more smooth structure than a detector.
-    cold
-        Variance of the pattern of pixels, from those that are dark; None = not known.
+    common
+        Variance of the pattern that stacks far apart in time share; None = not known.
     """
 
     stacks: int
@@ -246,15 +262,17 @@ class SessionEvidence:
     movement: Movement
     same_specimen: int
     unlike: int
-    cold: Mean | None = None
+    common: Mean | None = None
 
     @property
     def has_pattern(self) -> bool:
         """Whether there is a pattern, by more than chance; bright pixels alone are none, if that is known."""
+        if self.common is None:
+            pixels = max(one.z for one in (self.fine, self.lasting, self.pattern[PIXELS])) > SURE
+        else:
+            pixels = self.common.z > SURE_OF_COMMON
         lines = max(one.z for one in self.pattern[LINES]) > SURE
-        pixels = max(one.z for one in (self.fine, self.lasting, self.pattern[PIXELS])) > SURE
-        dark = self.cold is None or self.cold.z > SURE_OF_DARK
-        return lines or (pixels and dark) or self.pattern[SMOOTH].z > SURE_OF_SMOOTH
+        return lines or pixels or self.pattern[SMOOTH].z > SURE_OF_SMOOTH
 
     @property
     def movement_is_seen(self) -> bool:
@@ -327,10 +345,8 @@ class SessionEvidence:
         }
 
 
-def session_evidence(
-    stacks: Sequence[StackEvidence], cold: Sequence[float] | None = None
-) -> SessionEvidence | None:
-    """Combine the evidence of some stacks of a session, and their `cold_covariance`; None without any."""
+def session_evidence(stacks: Sequence[StackEvidence], common: Mean | None = None) -> SessionEvidence | None:
+    """Combine the evidence of some stacks of a session, and their `common_pattern`; None without any."""
     if not stacks:
         return None
     pattern, removed, lasting = (
@@ -350,5 +366,5 @@ def session_evidence(
         movement=movement,
         same_specimen=sum(one.same_specimen > 0 for one in stacks),
         unlike=sum(one.unlike for one in stacks),
-        cold=None if cold is None else mean_of(cold),
+        common=common,
     )
