@@ -22,7 +22,7 @@ PATTERNS = (0.0, 0.003)  # of pixels, standard deviation relative to the mean
 
 def main(first: int, last: int) -> None:
     """Print the table, one line for each pattern."""
-    print("| pattern of pixels | sessions | found | z | percent of the mean |", "|---|---|---|---|---|", sep="\n")
+    print("| pattern | sessions | found | z | percent of the mean |", "|---|---|---|---|---|", sep="\n")
     for pattern in PATTERNS:
         found, z, percent = [], [], []
         for seed in range(first, last):
