@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.correction.assess import RAW_SPREAD
-from mrcz_dask.correction.tasks import CorrectionTask, member_ref
+from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, member_ref
 from mrcz_dask.correction.windows import WindowSums, advance_windows, as_member, window_task
 from mrcz_dask.numerics.outliers.weights import is_masked, near_another
 from mrcz_dask.numerics.reference.correction import Correction, make_correction
@@ -30,6 +31,7 @@ from mrcz_dask.numerics.reference.structure import (
 from mrcz_dask.session.store import SessionStore
 
 SAMPLED_ROWS = 256
+COARSE_KEPT = 64  # coarse images of some 200 kB
 WITHOUT_GAIN = 4  # times as much smooth structure has a detector whose gain was not applied
 
 Image = NDArray[np.float32]
@@ -186,11 +188,16 @@ def _pixel_spread(task: CorrectionTask, reference: Image) -> float:
 
 def _coarse_stacks(task: CorrectionTask) -> tuple[CoarseStack, ...]:
     """Load the coarse images of a stack, and of the members of its short window."""
-    store, stacks = SessionStore(task.store), []
-    for member in (member_ref(task.record), *task.short):
-        image, *differences = store.load(member.stem, "coarse").astype(np.float64)
-        stacks.append(CoarseStack(image, np.array(differences), member.mean))
-    return tuple(stacks)
+    made_with = task.record.made_with
+    members = (member_ref(task.record), *task.short)
+    return tuple(_coarse_stack(task.store, member, made_with) for member in members)
+
+
+@lru_cache(maxsize=COARSE_KEPT)
+def _coarse_stack(store: str, member: MemberRef, made_with: str) -> CoarseStack:
+    """Load the coarse image of a stack; the next windows take it, too."""
+    image, *differences = SessionStore(store).load(member.stem, "coarse").astype(np.float64)
+    return CoarseStack(image, np.array(differences), member.mean)
 
 
 def evidence_of(

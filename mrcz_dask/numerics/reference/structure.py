@@ -157,24 +157,27 @@ def smooth_structure(coarse: Floats) -> Floats:
 def movement_of_reference(own: CoarseStack, members: Sequence[CoarseStack]) -> Movement:
     """Compare the smooth structure of the reference with the drift of each stack, which is not in it.
 
+    The members are compared with the mean of every second one, of which they are not.
+
     Parameters
     ----------
     own, members
         The stack, and the members of its window.
     """
-    found, total, counts = Movement(), _total(members), sum(m.counts for m in members)
-    for stack in (*members, own):
-        others, left = (total, counts) if stack is own else (total - stack.image * stack.counts, 0.0)
-        left = left or counts - stack.counts
-        if left > 0:
-            reference = halved(others / left)
-            found = found.with_(_movement(stack, reference, smooth_structure(reference)))
+    found = Movement()
+    one, other = members[::2], members[1::2]
+    for others, stacks in ((members, (own,)), (one, other), (other, one)):
+        if others:
+            reference = halved(_mean(others))
+            smooth = smooth_structure(reference)
+            for stack in stacks:
+                found = found.with_(_movement(stack, reference, smooth))
     return found
 
 
-def _total(members: Sequence[CoarseStack]) -> Floats:
-    """Return the sum of the images of stacks, each times its counts."""
-    return np.asarray(sum(m.image * m.counts for m in members))
+def _mean(stacks: Sequence[CoarseStack]) -> Floats:
+    """Return the mean of the images of stacks, by their counts."""
+    return np.asarray(sum(m.image * m.counts for m in stacks) / sum(m.counts for m in stacks))
 
 
 def movement_of_removed(
@@ -193,9 +196,8 @@ def movement_of_removed(
     """
     if not members or not dose > 0:
         return Movement()
-    reference = _total(members) / sum(m.counts for m in members)
     smoothed = gaussian_filter(halved(coarse_means(removed) / dose), 1)
-    return _movement(stack, halved(reference), smoothed)
+    return _movement(stack, halved(_mean(members)), smoothed)
 
 
 def _movement(stack: CoarseStack, reference: Floats, image: Floats) -> Movement:
