@@ -26,6 +26,7 @@ SMOOTH = 6  # structure longer than this part of the image is smooth
 EDGE = 8  # this part of an image is faded out at its edges
 MOVING_Z, MOVING_SHARE = 4.0, 0.15
 SMALL_DRIFT = 0.05
+PARTS = 6  # of a window; each is compared with the others
 
 Floats = NDArray[np.float64]
 Image = NDArray[np.float32]
@@ -157,17 +158,19 @@ def smooth_structure(coarse: Floats) -> Floats:
 def movement_of_reference(own: CoarseStack, members: Sequence[CoarseStack]) -> Movement:
     """Compare the smooth structure of the reference with the drift of each stack, which is not in it.
 
-    The members are compared with the mean of every second one, of which they are not.
+    A sixth of the members is compared with the mean of the others, of which it is not.
 
     Parameters
     ----------
     own, members
         The stack, and the members of its window.
     """
-    found = Movement()
-    one, other = members[::2], members[1::2]
-    for others, stacks in ((members, (own,)), (one, other), (other, one)):
-        if others:
+    found, places = Movement(), range(len(members))
+    parts = [((own,), members)]
+    for k in range(PARTS):
+        parts.append((members[k::PARTS], [members[j] for j in places if j % PARTS != k]))
+    for stacks, others in parts:
+        if stacks and others:
             reference = halved(_mean(others))
             smooth = smooth_structure(reference)
             for stack in stacks:
