@@ -60,7 +60,7 @@ def csv_bytes(rows: Iterable[Row]) -> bytes:
 
 
 def write_files(files: Iterable[tuple[str, bytes]], folder: Path, overwrite: bool) -> list[Path]:
-    """Write several files into a folder; none, if one would replace a file that differs without `overwrite`.
+    """Write several files into a folder, or none if one would replace another file and `overwrite` is not given.
 
     Raises
     ------

@@ -207,8 +207,8 @@ def _merged(findings: list[ClusterCheck]) -> Iterator[ClusterCheck]:
 
 
 def inspect_worker(path: str, dask_worker: Worker) -> WorkerFacts:
-    """Report a worker's node, memory and clock, and test on it whether it
-    reads and writes the shared folder.
+    """Report a worker's node, memory and time of day, and test whether it reads and writes the shared
+    folder.
     """
     from distributed.system import MEMORY_LIMIT
 

@@ -168,7 +168,7 @@ class Discovery:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(frames, y, x) of every stack."""
+        """The shape that all stacks have: (frames, y, x)."""
         return self.stacks[0].shape
 
     def name_of(self, path: Path) -> str:

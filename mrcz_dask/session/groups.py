@@ -72,7 +72,7 @@ class Grouping:
         self._places: defaultdict[tuple[int, ...], list[tuple[StagePosition, Group]]] = defaultdict(list)
 
     def find(self, entry: StackEntry) -> tuple[Group, ...]:
-        """Return the groups of the next stack, of which it may be the only one."""
+        """Return the groups of stacks with the same specimen that the next stack belongs to."""
         if not self._auto:
             names = entry.name, entry.stem, PurePosixPath(entry.name).name
             literal = (self._names[name] for name in names if name in self._names)

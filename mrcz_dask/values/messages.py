@@ -140,9 +140,7 @@ class Noted(Message):
 
 @dataclass(frozen=True, slots=True)
 class Waiting(Message):
-    """Message: a run that follows a folder waits until `more` further stacks
-    make stack `place` (from 1) final.
-    """
+    """Message: a run that follows a folder needs `more` stacks before it corrects stack `place` (from 1)."""
 
     name: str
     place: int

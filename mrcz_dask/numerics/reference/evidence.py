@@ -23,7 +23,7 @@ LINES, PIXELS, FINE, SMOOTH = slice(0, 2), 2, slice(0, 3), 3
 SMALL = 9  # pixels over which images are smoothed
 LARGEST_FINE = 16  # pixels; larger blocks and longer waves are smooth
 NEGLIGIBLE = 0.001  # of the mean: a pattern below this is not worth a correction
-SURE, SURE_OF_COMMON, SURE_OF_SMOOTH, SURE_OF_MOVING = 2.5, 2.2, 4.0, 3.0  # standard errors
+SURE, SURE_OF_SMOOTH, SURE_OF_MOVING = 2.5, 4.0, 3.0  # standard errors
 MOST_MOVING = 3.0  # a larger share that moves is chance: the drift is hardly known
 RARE = 0.05  # of the stacks
 TELLING = 0.25  # standard error of the share that moves, above which nothing can be told
@@ -267,10 +267,8 @@ class SessionEvidence:
     @property
     def has_pattern(self) -> bool:
         """Whether there is a pattern, by more than chance; bright pixels alone are none, if that is known."""
-        if self.common is None:
-            pixels = max(one.z for one in (self.fine, self.lasting, self.pattern[PIXELS])) > SURE
-        else:
-            pixels = self.common.z > SURE_OF_COMMON
+        every = (self.fine, self.lasting, self.pattern[PIXELS])
+        pixels = max(one.z for one in (every if self.common is None else (self.common,))) > SURE
         lines = max(one.z for one in self.pattern[LINES]) > SURE
         return lines or pixels or self.pattern[SMOOTH].z > SURE_OF_SMOOTH
 

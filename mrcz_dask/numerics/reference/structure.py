@@ -165,11 +165,10 @@ def movement_of_reference(own: CoarseStack, members: Sequence[CoarseStack]) -> M
     own, members
         The stack, and the members of its window.
     """
-    found, places = Movement(), range(len(members))
-    parts = [((own,), members)]
-    for k in range(PARTS):
-        parts.append((members[k::PARTS], [members[j] for j in places if j % PARTS != k]))
-    for stacks, others in parts:
+    parts = [members[k::PARTS] for k in range(PARTS)]
+    rest = [[one for j, one in enumerate(members) if j % PARTS != k] for k in range(PARTS)]
+    found = Movement()
+    for stacks, others in zip([(own,), *parts], [members, *rest], strict=True):
         if stacks and others:
             reference = halved(_mean(others))
             smooth = smooth_structure(reference)
