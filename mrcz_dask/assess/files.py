@@ -60,7 +60,7 @@ def csv_bytes(rows: Iterable[Row]) -> bytes:
 
 
 def write_files(files: Iterable[tuple[str, bytes]], folder: Path, overwrite: bool) -> list[Path]:
-    """Write several files into a folder, or none if one would replace another file and `overwrite` is not given.
+    """Write several files into a folder; without `overwrite` none, if one would replace another.
 
     Raises
     ------
