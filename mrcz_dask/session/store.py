@@ -14,21 +14,30 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xxhash
-from numcodecs import Blosc
+import zarr
 from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
 
 from mrcz_dask.formats.atomic import explain, replace_by_any
 from mrcz_dask.formats.digest import PIXEL_ARRAYS, SCALE, correction_arrays, correction_digest, digests_below
-from mrcz_dask.formats.metadata import SEAL, ZARR_FILE, group_attributes, sealed_values
+from mrcz_dask.formats.metadata import (
+    SEAL,
+    ZARR_FILE,
+    group_attributes,
+    open_group,
+    open_whole,
+    reading,
+    sealed_values,
+)
 from mrcz_dask.formats.places import INPUT_SUFFIXES, suffix_of
 from mrcz_dask.formats.provenance import plain
-from mrcz_dask.formats.zarr_folders import read_array, write_array, write_group
 from mrcz_dask.numerics.arrays import Mask, Singles
 from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.outliers.kept_fit import KeptFit
@@ -41,7 +50,6 @@ from mrcz_dask.values.timing import phase
 VERSION = 1
 ROOT = {"mrcz_dask_store": VERSION}  # attributes of the store
 CHUNK_PIXELS = 1 << 22
-CODEC = Blosc("lz4", 1, Blosc.BITSHUFFLE)  # a few % larger than zstd, twice as fast
 LONGEST_KEY = 200  # bytes; file systems take 255
 SUM_ARRAYS = ("numerator", "masked", "missing")
 PICTURES = {
@@ -73,10 +81,9 @@ class SessionStore:
         FormatError
             When it was written in another version of the layout.
         """
-        root = self.path / ZARR_FILE
+        root = self.path / "zarr.json"
         if not root.exists():
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_group(self.path, ROOT)
+            zarr.create_group(self.path, attributes=ROOT)
         version = group_attributes(self.path, f"remove the file {root} and run again").get("mrcz_dask_store")
         if version != VERSION:
             raise FormatError(
@@ -84,8 +91,7 @@ class SessionStore:
                 "Move the folder away, or choose another output folder."
             )
         for name in (name for name in GROUPS if not (self.path / name / ZARR_FILE).exists()):
-            (self.path / name).mkdir(exist_ok=True)
-            write_group(self.path / name, {})
+            open_group(self.path, remedy_of(self.path), mode="a").require_group(name)
 
     def put_stack(self, record: StackRecord, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write a stack's sums and weights with its record to the store."""
@@ -300,10 +306,12 @@ class SessionStore:
         """Read arrays of a group, and compare them with their checksums."""
         arrays, seals = [], self.attributes(group).get(CONTENT, {}).get("arrays", {})
         for path in (self.path / group / name for name in names):
-            with phase("disk"):
-                values, about = read_array(path, remedy_of(path.parent))
+            with phase("disk"), reading(str(path), "an array", remedy_of(path.parent)):
+                array = open_whole(path, remedy_of(path.parent))
+                with phase("disk", array.nbytes):
+                    values = np.asarray(array[...])
                 digest = _array_digest(values)
-                if not digest == about.get(SEAL) == seals.get(path.name, digest):
+                if not digest == array.attrs.get(SEAL) == seals.get(path.name, digest):
                     raise DamagedError(f"{path}: has changed since it was written; {remedy_of(path.parent)}")
             arrays.append(values)
         return arrays
@@ -315,22 +323,36 @@ class SessionStore:
         return digest
 
     def _put(self, path: str, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]) -> None:
+        """Write a group in a thread of its own, to the end.
+
+        Zarr writes in a loop in the background, which a signal that interrupts this thread would leave
+        running, and making files that nobody takes away. Signals do not reach other threads.
+        """
+        nbytes = sum(array.nbytes for array in arrays.values())
+        with phase("disk", nbytes), ThreadPoolExecutor(1) as thread:
+            thread.submit(int).result()  # a thread that is interrupted while it starts is not waited for
+            thread.submit(self._put_group, path, arrays, attributes).result()
+
+    def _put_group(
+        self, path: str, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]
+    ) -> None:
         temporary = self.path.parent / f".{self.path.name}-{uuid.uuid4().hex}"
-        with phase("disk", sum(array.nbytes for array in arrays.values())):
-            try:
-                temporary.mkdir()
-                seals = {name: _array_digest(values) for name, values in arrays.items()}
-                for name, values in arrays.items():
-                    rows = max(1, CHUNK_PIXELS // max(1, values[0].size)) if values.size else 1
-                    rows = max(1, min(rows, len(values)))
-                    write_array(temporary / name, values, rows, CODEC, {SEAL: seals[name]})
-                content = {"group": path, "arrays": seals, "files": digests_below(temporary, ZARR_FILE)}
-                write_group(temporary, sealed_values({**attributes, CONTENT: content}))
-                replace_by_any(temporary, self.path / path)
-            except OSError as error:
-                raise explain(error, self.path / path) from error
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir()  # Zarr would make all folders above it, too: on a bare mount point, say
+            group, seals = zarr.create_group(temporary), {}
+            for name, values in arrays.items():
+                seals[name] = _array_digest(values)
+                _write_array(group, name, values, seals[name])
+            content = {"group": path, "arrays": seals, "files": digests_below(temporary, ZARR_FILE)}
+            group.attrs.put(sealed_values({**attributes, CONTENT: content}))
+            replace_by_any(temporary, self.path / path)
+        except OSError as error:
+            raise explain(error, self.path / path) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if not self.path.exists():  # the folder went away meanwhile, and Zarr has made another
+                with suppress(OSError):
+                    temporary.parent.rmdir()
 
 
 def key_of(stem: str) -> str:
@@ -346,6 +368,23 @@ def key_of(stem: str) -> str:
 def remedy_of(group: Path) -> str:
     """Return the remedy for a damaged group of the store, for messages."""
     return f"remove the folder {group} and run again"
+
+
+def _write_array(group: zarr.Group, name: str, values: NDArray[Any], seal: str) -> None:
+    rows = max(1, CHUNK_PIXELS // max(1, values[0].size)) if values.size else 1
+    chunks = tuple(max(1, n) for n in (min(rows, values.shape[0]), *values.shape[1:]))
+    codec = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle")  # a few % larger than zstd, twice as fast
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=chunks,
+        compressors=[codec],
+        fill_value=0,
+        config={"write_empty_chunks": True},  # looking for empty ones takes longer than writing them
+        attributes={SEAL: seal},
+    )
+    array[...] = values
 
 
 def _array_digest(values: NDArray[Any]) -> str:

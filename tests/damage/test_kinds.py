@@ -18,7 +18,7 @@ WRITE = {
         "write_text",
         "write_bytes",
     ),
-    *("savefig", "ZipFile", "create_array", "create_group", "write_array", "write_group"),
+    *("savefig", "ZipFile", "create_array", "create_group"),
 }
 # kinds whose damage other tests try, by the module that writes them
 ELSEWHERE = {
@@ -40,7 +40,6 @@ NEEDS_NONE = {
     "formats/atomic.py": "is how the others write",
     "formats/defects.py": FOR_PEOPLE,
     "formats/text/star.py": FOR_PEOPLE,
-    "formats/zarr_folders.py": "is how the session store writes",
     "live/page/exports.py": FOR_PEOPLE,
     "pages/template.py": FOR_PEOPLE,
     "report/files.py": FOR_PEOPLE,
