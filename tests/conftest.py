@@ -1,5 +1,6 @@
 """Fixtures that several layers use."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from mrcz_dask.values.messages import silent
 from tests.forking import forking, preloaded
 from tests.nights import koma, night, simulated_night  # noqa: F401 - fixtures of several folders
 
+os.fsync = os.fdatasync = lambda handle: None  # waits, and no test cuts the power
 settings.register_profile("no-deadline", deadline=None)  # machines that run tests are often busy
 settings.load_profile("no-deadline")
 

@@ -70,6 +70,7 @@ def serve(address: str) -> None:
     """Import what commands need, then fork for each call, until killed."""
     for module in preloaded():
         importlib.import_module(module)
+    os.fsync = os.fdatasync = lambda handle: None  # as in conftest.py
     numba.njit(lambda: None)()  # what Numba imports when it is first used
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(address)

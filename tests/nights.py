@@ -13,7 +13,7 @@ from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.engine.client import Client, SerialClient
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.session.simulation import write_session
+from mrcz_dask.session.simulation import TRUTH, write_session
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import KomaParams, OutlierParams, Settings, WriteParams
 
@@ -30,6 +30,7 @@ def simulated_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_night(tmp_path_factory: pytest.TempPathFactory, stacks: int) -> Path:
     folder = tmp_path_factory.mktemp("simulated") / "night"
     write_session(folder, replace(NIGHT, stacks=stacks))
+    shutil.rmtree(folder / TRUTH)  # hundreds of files, which each test would copy
     return folder
 
 

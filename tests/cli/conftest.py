@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from mrcz_dask.cli import app
 from tests.nights import write_night
@@ -20,6 +22,7 @@ class Shown:
 
 
 Command = Callable[..., Shown]
+all_commands = cache(get_command)  # made of the same options for each call
 
 
 @pytest.fixture
@@ -28,6 +31,8 @@ def mrcz(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
     def run(*arguments: object, report: bool = False) -> Shown:
         without = ["--no-report"] if arguments[:1] == ("koma",) and not report else []
+        if not {"-h", "--help", "--help-all"} & {*map(str, arguments)}:  # which change the options
+            monkeypatch.setattr("typer.main.get_command", all_commands)
         monkeypatch.setattr("sys.argv", ["mrcz-dask", *map(str, arguments), *without])
         capsys.readouterr()
         with pytest.raises(SystemExit) as exit_:

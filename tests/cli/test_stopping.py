@@ -60,7 +60,10 @@ def test_other_commands_say_how_far_they_came(
     assert "stopped: files that are finished are kept" in mrcz("info", first).err
 
 
-def test_the_beginning_says_what_goes_on_and_the_end_where_everything_is(night: Path, mrcz: Any) -> None:
+def test_the_beginning_says_what_goes_on_and_the_end_where_everything_is(
+    night: Path, mrcz: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mrcz_dask.report.page.page", lambda data: "drawn by other tests")
     shown = mrcz("koma", night, "--workers", 0, "--radius", 2, report=True)
     assert shown.err.startswith(f"looking for stacks in {night}\n5 stacks, ")
     out = night / "koma"

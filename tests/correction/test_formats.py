@@ -1,6 +1,8 @@
 """A run into every format: the same pixels, provenance and recipes as into MRCZ, rows as others show them."""
 
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +18,7 @@ from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.formats.writers import OUTPUT_SUFFIXES
 from mrcz_dask.values.errors import OutputExistsError, ParameterError
 from mrcz_dask.values.params import OutputFormat, WriteParams
-from tests.nights import Koma
+from tests.nights import Koma, run_koma
 
 FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 WAYS = [{"dtype": "int16"}, {"dtype": "float32"}, {"write": "recompressed"}]
@@ -32,17 +34,34 @@ def rows(format: OutputFormat) -> slice:
     return slice(None, None, -1 if format == "tiff" else 1)
 
 
+@pytest.fixture(scope="module")
+def usual(simulated_night: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The folder of a run into MRCZ, one for each way to write."""
+
+    @cache
+    def run(**way: Any) -> Path:
+        out = tmp_path_factory.mktemp("usual")
+        assert run_koma(simulated_night, out, **way).complete
+        return out
+
+    return run
+
+
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way.values()))
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_same_pixels_in_every_format(
-    night: Path, tmp_path: Path, koma: Koma, format: OutputFormat, way: dict[str, Any]
+    night: Path,
+    tmp_path: Path,
+    koma: Koma,
+    usual: Callable[..., Path],
+    format: OutputFormat,
+    way: dict[str, Any],
 ) -> None:
-    assert koma(night, tmp_path / "usual", **way).complete
     outcome = koma(night, tmp_path / "out", format=format, **way)
     assert outcome.complete
     found = outputs(tmp_path / "out", format)
     assert len(found) == 7
-    for path, result in zip(sorted(outputs(tmp_path / "usual", "mrcz")), found, strict=True):
+    for path, result in zip(outputs(usual(**way), "mrcz"), found, strict=True):
         assert np.array_equal(read(result)[:, rows(format)], read(path))
         assert read(result).dtype == read(path).dtype
         assert verify_file(result).status == "sound"

@@ -10,6 +10,7 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.convert.recompress import recompress
+from mrcz_dask.correction.run import Outcome
 from mrcz_dask.export.movies import movies_of
 from mrcz_dask.export.run import export
 from mrcz_dask.export.texts import Optics
@@ -20,6 +21,7 @@ from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.choices import Program
 from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError, SessionError
+from tests.nights import run_koma
 
 OPTICS = Optics(pixel_size=1.05)
 
@@ -34,15 +36,21 @@ def plain(path: Path) -> np.ndarray[Any, Any]:
         return np.array(file.data)
 
 
+@pytest.fixture(scope="module", params=["normalized", "recompressed"])
+def corrected_night(
+    request: pytest.FixtureRequest, simulated_night: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Outcome:
+    return run_koma(simulated_night, tmp_path_factory.mktemp("export") / "koma", write=request.param)
+
+
 @pytest.mark.parametrize("program", get_args(Program))
-@pytest.mark.parametrize("write", ["normalized", "recompressed"])
 def test_one_mask_in_every_form_and_movies_that_everybody_reads(
-    night: Path, tmp_path: Path, koma: Any, program: Program, write: str
+    corrected_night: Outcome, tmp_path: Path, program: Program
 ) -> None:
-    outcome = koma(night, write=write)
-    done = export(night / "koma", tmp_path / "out", program, OPTICS)
+    outcome, folder = corrected_night, corrected_night.plan.folder
+    done = export(folder, tmp_path / "out", program, OPTICS)
     assert len(done.movies) == 7
-    store = SessionStore(night / "koma" / "session.zarr")
+    store = SessionStore(folder / "session.zarr")
     for result in outcome.results:
         stem = Path(result.output).stem
         mask = mask_of(store, stem)
@@ -54,10 +62,10 @@ def test_one_mask_in_every_form_and_movies_that_everybody_reads(
             assert np.array_equal(read_defects(place / name, mask.shape).as_frames("bottom"), mask)
         assert np.array_equal(plain(place / f"{stem}.mrc"), mask.astype(np.int8))
         movie = plain(tmp_path / "out" / "movies" / f"{stem}.mrcs")
-        corrected = write == "recompressed"
-        expected = mrcz_dask.open_stack(night / "koma" / result.output, corrected=corrected).compute()
+        corrected = outcome.plan.settings.write.write == "recompressed"
+        expected = mrcz_dask.open_stack(folder / result.output, corrected=corrected).compute()
         if program == "motioncor" and corrected:
-            counts = mrcz_dask.read(night / "koma" / result.output)
+            counts = mrcz_dask.read(folder / result.output)
             assert np.array_equal(movie, counts)
             dark = plain(tmp_path / "out" / "dark" / f"{stem}.mrc")
             good = ~mask & (store.load(stem, "weight") == 255)

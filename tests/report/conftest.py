@@ -70,6 +70,12 @@ def copy(out: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(out, tmp_path / "out"))
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures of pages empty, which takes seconds off each page."""
+    monkeypatch.setattr("mrcz_dask.report.page.drawn", lambda figure, *kinds: dict.fromkeys(kinds, b"<svg/>"))
+
+
 def mask_facts(**more: Any) -> MaskFacts:
     values: dict[str, Any] = {
         "shape": (20, 1000, 1000),

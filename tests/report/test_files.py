@@ -13,7 +13,7 @@ from mrcz_dask.report.questions import QUESTIONS
 from mrcz_dask.values.errors import OutputExistsError, PlaceError
 
 
-def test_the_page_is_in_the_output_folder(copy: Path) -> None:
+def test_the_page_is_in_the_output_folder(copy: Path, undrawn: None) -> None:
     (copy / NAME).write_text("of an earlier run")
     path = write_page(copy)
     assert path == copy / NAME and path.read_text(encoding="utf-8").startswith("<!doctype html>")

@@ -106,7 +106,7 @@ def test_what_was_not_done_is_named(read: Read, data: SessionData) -> None:
     assert "left out of windows" in read.text and "score" in read.text
 
 
-def test_texts_stay_texts(quiet: SessionData) -> None:
+def test_texts_stay_texts(quiet: SessionData, undrawn: None) -> None:
     bad = session_data(5, lambda k: {"name": BAD, "state": "failed", "reason": BAD, "caveats": (BAD,)})
     bad = replace(
         bad,
@@ -122,8 +122,8 @@ def test_texts_stay_texts(quiet: SessionData) -> None:
     assert BAD in found.text
 
 
-def test_the_same_data_give_the_same_page(data: SessionData, text: str) -> None:
-    assert page(data) == text
+def test_the_same_data_give_the_same_page(data: SessionData, undrawn: None) -> None:
+    assert page(data) == page(data)
 
 
 def test_a_session_of_five_thousand_stacks_gives_a_page() -> None:
@@ -132,6 +132,9 @@ def test_a_session_of_five_thousand_stacks_gives_a_page() -> None:
     assert len(made) < 30e6
     assert "the first 200 of 5000" in made and "5000 rows" in made
     assert "lines are medians of neighbors" in made
+
+
+def test_a_session_of_hundreds_of_stacks_is_not_grouped(undrawn: None) -> None:
     assert "lines are medians of neighbors" not in page(session_data(300))
 
 

@@ -21,12 +21,20 @@ from mrcz_dask.values.params import ContrastParams, KomaParams, Settings
 EDGE = named("hole edge", shape=(144, 160), stacks=9, frames=10, aim_error=0.0, edge=0.3)
 
 
+@pytest.fixture(scope="module")
+def edges(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("specimen") / "edges"
+    write_session(folder, EDGE)
+    return folder
+
+
 @pytest.mark.parametrize("trust", [False, True])
-def test_the_edge_that_stays_is_drawn_and_the_one_that_went_is_said(tmp_path: Path, trust: bool) -> None:
-    list(write_session(tmp_path / "edges", EDGE))
+def test_the_edge_that_stays_is_drawn_and_the_one_that_went_is_said(
+    edges: Path, tmp_path: Path, trust: bool, undrawn: None
+) -> None:
     koma = KomaParams(radius=4, groups="none", trust_reference=trust)
     settings = Settings(koma=koma, contrast=ContrastParams(floor=10.0))
-    carry_out(make_plan(tmp_path / "edges", tmp_path / "out", settings), SerialClient())
+    carry_out(make_plan(edges, tmp_path / "out", settings), SerialClient())
     data = gather(tmp_path / "out")
     drawn = {figure.key: figure for figure in over_stacks(data)}
     level = next(one.level for one in verdict(data)[1] if one.question.key == "specimen_lost")

@@ -119,7 +119,7 @@ def test_no_bit_of_the_tags_gives_another_shape(tmp_path: Path) -> None:
     whole, shapes = path.read_bytes(), set()
     begin = whole.index(counts.tobytes())
     for at in [*range(begin), *range(begin + counts.nbytes, len(whole))]:
-        for bit in range(0, 8, 2):
+        for bit in (at % 8, (at + 3) % 8):
             path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
             with suppress(MrczDaskError), open_source(path) as source:
                 shapes.add(source.shape)

@@ -134,7 +134,8 @@ def test_with_a_footer_cut_off_is_damaged_at_every_place(stack: Stack, file_of: 
 def test_any_flipped_bit_is_found(stack: Stack, file_of: Any) -> None:
     data = file_of(stack, meta={"a": 1}, pixel_size=1)
     rng = np.random.default_rng(0)
-    places = [*range(8 * HEADER_SIZE), *rng.integers(0, 8 * len(data), 3000)]
+    labels = 8 * 224
+    places = [*range(labels), *range(labels, 8 * HEADER_SIZE, 7), *rng.integers(0, 8 * len(data), 1500)]
     for bit in places:
         broken = bytearray(data)
         broken[bit // 8] ^= 1 << bit % 8

@@ -70,6 +70,13 @@ def raw(session: SimulatedSession) -> list[NDArray[Any]]:
     return [stack.frames for stack in session]
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("live") / "session"
+    write_session(folder, PARAMS)
+    return folder
+
+
 def by_stack(frames: list[Frame]) -> list[NDArray[np.float32]]:
     pixels = np.stack([frame.data for frame in frames])
     return list(pixels.reshape(-1, PARAMS.frames, *PARAMS.shape))
@@ -92,12 +99,11 @@ def mean_noise(stacks: list[NDArray[Any]]) -> float:
 
 @pytest.mark.parametrize("method", ["fit", "plain"])
 def test_noise_is_that_of_the_main_job(
-    method: Any, request: pytest.FixtureRequest, raw: list[NDArray[Any]], tmp_path: Path
+    method: Any, request: pytest.FixtureRequest, raw: list[NDArray[Any]], written: Path, tmp_path: Path
 ) -> None:
     frames = request.getfixturevalue("live" if method == "fit" else "plain")
-    write_session(tmp_path / "session", PARAMS)
     settings = Settings(koma=KomaParams(radius=5, method=method))
-    outcome = carry_out(make_plan(tmp_path / "session", tmp_path / "out", settings), SerialClient())
+    outcome = carry_out(make_plan(written, tmp_path / "out", settings), SerialClient())
     offline = np.mean([outcome.results[i].noise["corrected"] for i in LATE])
     assert mean_noise(frames) < 0.1 * mean_noise(raw)
     assert mean_noise(frames) < 1.15 * offline
