@@ -24,7 +24,9 @@ $(TOOLS): $(STAMP) requirements-dev.txt
 demo: $(STAMP)
 	. $(BIN)/activate && sh workflows/one_machine.sh demo
 
-test: lint types unit
+# mypy needs one core, and beside the tests that is no time.
+test: lint
+	$(MAKE) --jobs=2 types unit
 
 lint: $(TOOLS)
 	$(BIN)/ruff check .

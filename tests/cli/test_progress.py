@@ -75,7 +75,7 @@ def test_bars_end_where_all_is_done_that_was_to_be_done() -> None:
 
 @pytest.mark.parametrize("twice", [False, True])
 def test_following_until_it_is_interrupted(command: Path, night: Path, twice: bool) -> None:
-    follow = ["--follow", "--settle", "1s", "--poll", "0.2s", "--provisional"]
+    follow = ["--follow", "--settle", "1s", "--poll", "0.2s", "--provisional", "--no-report"]
     typed = [command, "koma", night, "--workers", "0", "--radius", "2", "--log-json", *follow]
     with subprocess.Popen(typed, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
