@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -30,6 +30,7 @@ from mrcz_dask.correction.tasks import CorrectionTask, MemberRef
 from mrcz_dask.correction.windows import WindowSums
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.gain.applied import GainedFrames, gain_for
+from mrcz_dask.numerics.arrays import Image
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.noise.correlation import noise_rows
 from mrcz_dask.numerics.noise.error import BlockedCorrelation, Correlation
@@ -97,18 +98,21 @@ def score_common(task: CommonTask) -> CommonPattern:
     DamagedError
         When the store cannot be read.
     """
-    store, images = SessionStore(task.store), []
-    for part in task.parts:
-        total = dose = np.zeros((), np.float64)
-        for member in part:
-            values = store.load(member.stem, "sum")
-            middle = tuple(slice(max(0, (n - MIDDLE) // 2), (n + MIDDLE) // 2) for n in values.shape)
-            good = ~is_masked(store.load(member.stem, "weight")[middle])
-            total = total + np.where(good, values[middle] * 2.0**-member.exponent, 0)
-            dose = dose + np.where(good, member.mean, 0)
-        images.append(np.divide(total, dose, out=np.ones_like(total), where=dose > 0).astype(np.float32) - 1)
-    found = common_pattern(images, task.pairs)
+    store = SessionStore(task.store)
+    found = common_pattern((_mean_image(store, part) for part in task.parts), task.pairs)
     return CommonPattern(task.name, *((None, None) if found is None else (found.value, found.error)))
+
+
+def _mean_image(store: SessionStore, members: Sequence[MemberRef]) -> Image:
+    """Return the middle of the mean of some stacks, relative to their mean, less 1, without outliers."""
+    total = dose = np.zeros((), np.float32)
+    for member in members:
+        values = store.load(member.stem, "sum")
+        middle = tuple(slice(max(0, (n - MIDDLE) // 2), (n + MIDDLE) // 2) for n in values.shape)
+        good = ~is_masked(store.load(member.stem, "weight")[middle])
+        total = total + np.where(good, values[middle] * np.float32(2.0**-member.exponent), np.float32(0))
+        dose = dose + np.where(good, np.float32(member.mean), np.float32(0))
+    return np.divide(total, dose, out=np.ones_like(total), where=dose > 0) - 1
 
 
 def score_stack(task: CorrectionTask, windows: WindowSums | Exception | None = None) -> StackNoise:

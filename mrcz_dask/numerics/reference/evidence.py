@@ -6,7 +6,7 @@ variance of the pattern, whatever noise and specimen either of them has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -184,7 +184,7 @@ def mean_of(values: Sequence[float] | Floats) -> Mean:
     return Mean(float(many.mean()), float(many.std(ddof=1) * (2 / many.size) ** 0.5))
 
 
-def common_pattern(images: Sequence[Image], pairs: Sequence[tuple[int, int]]) -> Mean | None:
+def common_pattern(images: Iterable[Image], pairs: Sequence[tuple[int, int]]) -> Mean | None:
     """Return the variance of what images of disjoint stacks share, relative to the square of the mean.
 
     The noise of one image does not depend on that of another, so products of two are the pattern's alone.
@@ -204,12 +204,12 @@ def common_pattern(images: Sequence[Image], pairs: Sequence[tuple[int, int]]) ->
         With the standard error from the scatter over the image; None without a pair, for tiny images, and
         where most pixels count nothing.
     """
-    rows, columns = (n // TILES for n in images[0].shape)
+    rough = [image - uniform_filter(image, SMALL) for image in images]
+    rows, columns = (n // TILES for n in rough[0].shape)
     if not pairs or min(rows, columns) < TILES:
         return None
-    ny, nx = TILES * rows, TILES * columns
-    rough = [(image - uniform_filter(image, SMALL))[:ny, :nx] for image in images]
-    good = np.ones((ny, nx), bool)
+    good = np.ones(rough[0].shape, bool)
+    good[TILES * rows :], good[:, TILES * columns :] = False, False
     for image in rough:
         away = image - np.median(image)
         deviation = NORMAL * np.median(np.abs(away))
@@ -217,11 +217,14 @@ def common_pattern(images: Sequence[Image], pairs: Sequence[tuple[int, int]]) ->
     count = int(np.count_nonzero(good))
     if 2 * count < good.size:  # nothing counts, or nearly so
         return None
-    products = np.zeros((ny, nx))
-    centered = [np.where(good, image - image[good].mean(dtype=np.float64), 0) for image in rough]
+    for image in rough:
+        image -= image[good].mean(dtype=np.float64)
+        image[~good] = 0
+    products = np.zeros(good.shape)
     for k, other in pairs:
-        products += centered[k] * centered[other]
-    tiles = products.reshape(TILES, rows, TILES, columns).sum(axis=(1, 3))
+        products += rough[k] * rough[other]
+    whole = products[: TILES * rows, : TILES * columns]
+    tiles = whole.reshape(TILES, rows, TILES, columns).sum(axis=(1, 3))
     values = tiles * (TILES**2 / (count * len(pairs)))
     return Mean(float(values.mean()), float(values.std(ddof=1)) / TILES)
 
