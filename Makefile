@@ -10,15 +10,18 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test lint types unit test-slow test-cluster test-downstream docs bench bench-quick soak fuzz audit clean
 
-$(STAMP): pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mrcz-dask needs Python 3.11 or newer, this is ' + sys.version)"
 	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml | $(BIN)/python
 	$(PIP) -e .
 	touch $@
 
-$(TOOLS): $(STAMP) requirements-dev.txt
-	$(PIP) -r requirements-dev.txt
-	touch $@
+# Python compiles what is imported, which is a fraction of what pip would compile.
+$(TOOLS): pyproject.toml requirements-dev.txt | $(BIN)/python
+	$(PIP) --no-compile -e . -r requirements-dev.txt
+	touch $(STAMP) $@
 
 # The session and what came out stay in ./demo; a second run keeps what is there.
 demo: $(STAMP)

@@ -7,7 +7,7 @@ from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.plan import CountPlan, count_plan
 from mrcz_dask.counting.rendering import events_to_stack
 from mrcz_dask.counting.run import CountOutcome, run_plan
-from mrcz_dask.counting.store import EventList, open_events
+from mrcz_dask.counting.store import EventList
 from mrcz_dask.counting.tasks import Counted
 
 __all__ = [
@@ -20,6 +20,5 @@ __all__ = [
     "FractionParams",
     "count_plan",
     "events_to_stack",
-    "open_events",
     "run_plan",
 ]

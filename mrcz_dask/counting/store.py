@@ -175,17 +175,6 @@ class EventList:
         return pixels(events.y), pixels(events.x), charge
 
 
-def open_events(path: str | os.PathLike[str]) -> EventList:
-    """Open an event list for reading: the folder ``STEM.events.zarr``.
-
-    Raises
-    ------
-    FormatError
-        If it is none.
-    """
-    return EventList(path)
-
-
 def event_problems(path: Path) -> list[str]:
     """Verify an event list, and return its problems as text; empty if it is sound."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import numpy as np
 from bokeh.document import Document
 from bokeh.models import ColumnDataSource, DataRange1d
 from numpy.typing import NDArray
+from tornado.ioloop import IOLoop
 
 from mrcz_dask.correction.tasks import STORE_NAME, output_stem
 from mrcz_dask.monitor import figures
 from mrcz_dask.monitor.listener import Row, SessionListener, columns
 from mrcz_dask.monitor.snapshot import NotDone, Snapshot, clock, facts, headline
 from mrcz_dask.monitor.state import STATES
-from mrcz_dask.pages.server import Routes, Site, put, say_when_lost, text
+from mrcz_dask.pages.server import Documents, Routes, Site, call, put, say_when_lost, text, url
 from mrcz_dask.pages.template import BOKEH, VARIABLES, Markup, element, html_page, joined
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import MrczDaskError
@@ -201,3 +203,61 @@ def _table(not_done: tuple[NotDone, ...]) -> Iterator[Markup]:
     yield element("table", *rows)
     if len(not_done) > LISTED:
         yield element("div", f"and {len(not_done) - LISTED} more", class_="quiet")
+
+
+class InDashboard:
+    """Serves the session's page and metrics as part of a Dask scheduler's dashboard.
+
+    Parameters
+    ----------
+    session
+        Knows how the session stands.
+    scheduler
+        In this process.
+
+    Attributes
+    ----------
+    address
+        URL of the page.
+    """
+
+    def __init__(self, session: SessionListener, scheduler: Any) -> None:
+        self._scheduler, self._metrics = scheduler, ExitStack()
+        self._loop = scheduler.loop.asyncio_loop
+        server = scheduler.http_server
+        call(self._loop, self._open(session, server.address))
+        if HAS_METRICS:
+            from prometheus_client import REGISTRY  # Dask's dashboard serves what is in it
+
+            from mrcz_dask.monitor.metrics import Metrics
+
+            metrics = Metrics(session)
+            REGISTRY.register(metrics)
+            self._metrics.callback(REGISTRY.unregister, metrics)
+        self.address = url(server.address, server.port, NAME)
+
+    async def _open(self, session: SessionListener, host: str) -> None:
+        from distributed.dashboard.components.scheduler import env
+        from distributed.dashboard.scheduler import template_variables
+
+        variables = template_variables(self._scheduler)
+        # the list is that of all pages of this dashboard
+        self._links: list[str] = variables["pages"]
+        self._links.insert(0, NAME)
+        self._documents = Documents(monitor_site(session), env.from_string(IN_DASHBOARD), variables)
+        self._application = self._documents.application(host)
+        self._scheduler.http_application.add_application(self._application)
+        self._application.initialize(IOLoop.current())
+        self._application.start()
+
+    def close(self) -> None:
+        """Show the last state in open browsers, and remove the page from the dashboard."""
+        self._metrics.close()
+        with suppress(TimeoutError, RuntimeError):  # a scheduler that is gone shows nothing any more
+            call(self._loop, self._close())
+
+    async def _close(self) -> None:
+        await self._documents.finish()
+        self._scheduler.http_application.applications.remove(self._application)
+        self._links.remove(NAME)
+        self._application.stop()

@@ -61,9 +61,8 @@ def watched(client: Client, params: PageParams, listen: Listener) -> Iterator[Li
     if not shown:
         yield listen
         return
-    from mrcz_dask.monitor.dashboard import InDashboard
     from mrcz_dask.monitor.listener import SessionListener
-    from mrcz_dask.monitor.page import monitor_site
+    from mrcz_dask.monitor.page import InDashboard, monitor_site
     from mrcz_dask.pages.server import Server
 
     session, address = SessionListener(), params.address or PageAddress()

@@ -6,6 +6,7 @@ missed.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -231,17 +232,11 @@ def lost(folder: Path, results: Iterable[OutputRecord], *, read: bool) -> dict[s
     return {output: problem for output, problem in problems.items() if problem}
 
 
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a line that was damaged, with a name that is too long
-        return False
-
-
 def _problem(folder: Path, output: OutputRecord, *, read: bool) -> str:
     path = folder / output.output
-    gone = [name for name in dict(output.files) or [output.output] if not _is_there(folder / name)]
-    if gone:
+    names = dict(output.files) or [output.output]
+    # Path.exists raises where a line was damaged, and its name is too long
+    if gone := [name for name in names if not os.path.exists(folder / name)]:  # noqa: PTH110
         return f"{some(gone)} is gone; {REMEDY}"
     # of the output and its sidecar there is a digest, but of a command without a log
     others = {

@@ -13,10 +13,10 @@ import mrcz_dask
 from mrcz_dask.cli.app import app
 from mrcz_dask.counting import (
     CountOutcome,
+    EventList,
     FractionParams,
     count_plan,
     events_to_stack,
-    open_events,
     tasks,
 )
 from mrcz_dask.counting import run as run_module
@@ -80,7 +80,7 @@ def test_the_event_list_gives_every_counted_stack_bit_for_bit(
         assert again.read_bytes() == (tmp_path / f"own{k}" / "raw_000.mrcz").read_bytes()
     with pytest.raises(OutputExistsError, match="--overwrite"):
         events_to_stack(store, tmp_path / "again0", DOUBLE)
-    assert len(open_events(store)) == 40
+    assert len(EventList(store)) == 40
 
 
 @pytest.mark.parametrize("name", ["frame/c/0", "zarr.json", "first/zarr.json"])

@@ -7,7 +7,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.counting import open_events
+from mrcz_dask.counting import EventList
 from mrcz_dask.counting import store as store_module
 from mrcz_dask.counting.packing import EventArrays, joined, quantized
 from mrcz_dask.counting.params import FractionParams
@@ -56,7 +56,7 @@ def test_any_frames_are_read_again(
     found = electrons(counts)
     parts = [found.frames(k, k + 1) for k in range(len(counts))]
     write_events(tmp_path / "a.events.zarr", about(found), parts)
-    events = open_events(tmp_path / "a.events.zarr")
+    events = EventList(tmp_path / "a.events.zarr")
     assert len(events) == len(counts) and events.shape == (len(counts), *SHAPE)
     assert events.read(0, len(counts)).digest() == joined(parts).digest()
     y, x, charge = events.frame(0)
@@ -70,7 +70,7 @@ def test_what_is_no_event_list(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("nothing", "empty"):
         with pytest.raises(PlaceError, match="no event list"):
-            open_events(tmp_path / name)
+            EventList(tmp_path / name)
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.integers(1, 14), st.sampled_from([1, 2, 4]))
@@ -119,21 +119,21 @@ def test_a_chunk_that_is_gone_is_an_error(
     assert event_problems(path)
     if name != "frame" or older:  # it is not used where electrons are read
         with pytest.raises(DamagedError, match="count again"):
-            open_events(path).read(0, 4)
+            EventList(path).read(0, 4)
     if not older:
-        assert open_events(path).read(0, 1).y.size == 3  # all that is whole can be read
+        assert EventList(path).read(0, 1).y.size == 3  # all that is whole can be read
 
 
 def test_lists_of_older_versions_are_read_as_they_were(tmp_path: Path) -> None:
     path = listed(tmp_path, [3, 0, 5])
-    new = open_events(path)
-    old = open_events(as_before(path))
+    new = EventList(path)
+    old = EventList(as_before(path))
     assert old.about == new.about and old.read(0, 3).digest() == new.read(0, 3).digest()
     assert event_problems(path) == []
     group: Any = zarr.open_group(path, mode="a")
     group["y"][2] += 1
     with pytest.raises(DamagedError, match="digest does not match"):
-        open_events(path).read(0, 1)
+        EventList(path).read(0, 1)
 
 
 def test_zeros_are_stored_so_that_no_chunk_is_missing(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 import mrcz_dask
-from mrcz_dask.counting import Calibration, FractionParams, open_events
+from mrcz_dask.counting import Calibration, EventList, FractionParams
 from mrcz_dask.counting.counter import CountingMethod
 from mrcz_dask.counting.packing import unpack
 from mrcz_dask.counting.tasks import estimate_memory
@@ -111,8 +111,8 @@ def test_frames_that_are_pushed(
         sender.flush()
         assert serving.done is None  # all are acknowledged while their stack goes on
     assert np.array_equal(mrcz_dask.read(tmp_path / "camera_0000000000.mrcz"), mrcz_dask.read(expected))
-    ours = open_events(tmp_path / "camera_0000000000.events.zarr")
-    theirs = open_events(expected.parent / "raw_000.events.zarr")
+    ours = EventList(tmp_path / "camera_0000000000.events.zarr")
+    theirs = EventList(expected.parent / "raw_000.events.zarr")
     assert ours.about["digest"] == theirs.about["digest"]
     assert ours.about["meta"]["acquisition_time"].startswith("2023-11-14T22:13:20")
 
