@@ -49,6 +49,7 @@ def run_koma(
     method: Any = "fit",
     form: Any = "subtract",
     rule: Any = "fdr",
+    pool: int = 16,
     overwrite: bool = False,
     listen: Listener = silent,
     gain: GainOptions | None = None,
@@ -56,7 +57,7 @@ def run_koma(
 ) -> Outcome:
     settings = Settings(
         outliers=OutlierParams(rule=rule),
-        koma=KomaParams(radius=radius, method=method, form=form),
+        koma=KomaParams(radius=radius, method=method, form=form, pool=pool),
         write=WriteParams(**write),
     )
     plan = make_plan(folder, out, settings, overwrite=overwrite, gain=gain or GainOptions())

@@ -216,6 +216,7 @@ def koma(
     smooth_limit: float = SMOOTH_LIMIT,
     trust_reference: bool = False,
     always: bool = False,
+    pool: int = 16,
     cache: PathLike | None = None,
 ) -> KomaPlan:
     """Plan the outlier filter and the knock-out moving average over dask arrays in order of time.
@@ -227,10 +228,11 @@ def koma(
     radius
         Movies to either side of a movie whose mean is its reference; the movie itself is left out.
     masks
-        Outlier mask of each movie, (ny, nx) bool, True = outlier; None = it is found.
+        Outlier mask of each movie, (ny, nx) bool, True = outlier; None = it is found. With masks or doses
+        movies do not show each other's outliers.
     doses
         Dose of each movie in counts per pixel and frame; None = it is found.
-    form, rule, method, long, breaks, contrast, smooth_limit, trust_reference, always, cache
+    form, rule, method, long, breaks, contrast, smooth_limit, trust_reference, always, pool, cache
         See `Session.koma`.
     groups
         Name of the specimen of each movie, None = it is that of no other: movies that show the same specimen
@@ -275,6 +277,7 @@ def koma(
             smooth_limit=smooth_limit,
             trust_reference=trust_reference,
             always=always,
+            pool=pool if masks is None and doses is None else 0,
         ),
         contrast=ContrastParams(floor=10.0) if contrast is None else contrast,
     )

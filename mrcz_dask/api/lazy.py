@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mrcz_dask.correction.assess import assess_stacks
 from mrcz_dask.correction.correct_stack import fit_stack
 from mrcz_dask.correction.plan import Plan
+from mrcz_dask.correction.pooling import pooled_of
 from mrcz_dask.correction.sum_stack import mask_stack, sum_and_mask, sum_frames
 from mrcz_dask.correction.summing import known_record, sum_task
 from mrcz_dask.correction.tasks import CorrectionTask, SumTask
@@ -146,7 +147,12 @@ class LazyKoma:
     def _members(self, i: int) -> list[int] | None:
         """Return the stacks that decide about stack i where the order alone does; None = all of them."""
         settings = self._plan.settings
-        if self._grouped or settings.koma.breaks == "auto" or settings.contrast.floor < NO_CONTRAST:
+        if (
+            settings.koma.pooled
+            or self._grouped
+            or settings.koma.breaks == "auto"
+            or settings.contrast.floor < NO_CONTRAST
+        ):
             return None
         if settings.koma.method != "plain" or settings.koma.break_after is not None:
             return None
@@ -170,7 +176,8 @@ class LazyKoma:
 
     def mask(self, i: int) -> da.Array:
         """Return the outlier mask of stack i as a dask array, (ny, nx) bool, True = outlier."""
-        return self._array("mask-stack", self._key("sum-stack", i), mask_of, i, bool)
+        _, tasks, k = self._graph[self._key("correct-stack", i)]
+        return self._array("mask-stack", (correction_task, tasks, k), mask_of, i, bool)
 
     def reference(self, i: int) -> da.Array:
         """Return the reference subtracted from stack i's frames as a dask array, (ny, nx) float32 counts.
@@ -251,8 +258,8 @@ class StackCorrection:
         return self.ready.at_dose(dose).apply(gained)[None]
 
 
-def correction_of(tasks: Sequence[CorrectionTask | Failure], k: int) -> StackCorrection:
-    """Fit and return the correction of the k-th stack among some correction tasks.
+def correction_task(tasks: Sequence[CorrectionTask | Failure], k: int) -> CorrectionTask:
+    """Return the k-th of some correction tasks.
 
     Raises
     ------
@@ -262,15 +269,29 @@ def correction_of(tasks: Sequence[CorrectionTask | Failure], k: int) -> StackCor
     task = tasks[k]
     if isinstance(task, Failure):
         raise SessionError(task.reason)
+    return task
+
+
+def correction_of(tasks: Sequence[CorrectionTask | Failure], k: int) -> StackCorrection:
+    """Fit and return the correction of the k-th stack among some correction tasks.
+
+    Raises
+    ------
+    SessionError
+        When the stack could not be summed; with the reason.
+    """
+    task = correction_task(tasks, k)
     correction = fit_stack(SessionStore(task.store), task, None, scored=False).correction
     return StackCorrection(correction.ready(), task)
 
 
-def mask_of(record: StackRecord | Failure, store: str, stem: str) -> NDArray[np.bool_]:
-    """Load a stack's outlier mask from the session store, (ny, nx) bool, True = outlier."""
-    if isinstance(record, Failure):
-        raise SessionError(record.reason)
-    return is_masked(SessionStore(store).load(stem, "weight"))
+def mask_of(task: CorrectionTask, store: str, stem: str) -> NDArray[np.bool_]:
+    """Return a stack's outlier mask, (ny, nx) bool, True = outlier."""
+    mask = is_masked(SessionStore(store).load(stem, "weight"))
+    pooled = pooled_of(task.pool, task.name)
+    for at in () if pooled is None else (pooled.hot, pooled.dead):
+        mask.reshape(-1)[at] = True
+    return mask
 
 
 def reference_of(correction: StackCorrection, store: str, stem: str) -> Image:

@@ -21,6 +21,7 @@ from mrcz_dask.correction.tasks import (
     REFERENCE,
     STORE_NAME,
     CorrectionTask,
+    Pool,
     SumTask,
     member_ref,
     output_stem,
@@ -248,7 +249,7 @@ def _inputs(steps: Steps) -> dict[str, str]:
     """Return name and digest of every input: the stack itself first, then the members of its windows."""
     own = steps["outliers"]["inputs"][0]
     digests = {own["name"]: own["digest"]}
-    for window in steps["koma"]["inputs"]:
+    for window in (*steps["outliers"]["inputs"][1:], *steps["koma"]["inputs"]):
         digests |= dict(zip(window["names"], window["digests"], strict=True))
     return digests
 
@@ -311,8 +312,25 @@ def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: P
         acquired_from=koma["results"]["acquired_from"],
         pixel_size=write["pixel_size"],
         mdoc=None,
+        pool=_pool(steps, records, place),
     )
     return place / "again" / correct_stack(task).output
+
+
+def _pool(steps: Steps, records: dict[str, StackRecord], place: Path) -> Pool | None:
+    """Return the stacks that showed lasting outliers of an output, as its footer says; None if none did."""
+    if len(steps["outliers"]["inputs"]) < 2:
+        return None
+    evidence = steps["outliers"]["inputs"][1]
+    members = [records[name] for name in evidence["names"]]
+    return Pool(
+        str(place / "again" / STORE_NAME),
+        members[0].shape[1:],
+        tuple(map(member_ref, members)),
+        evidence["block"][0],
+        evidence["block"][1],
+        settings_of(steps).outliers.tail_fdr,
+    )
 
 
 def _recorded_inputs(session: Path, folder: Path, settings: Settings, steps: dict[str, Steps]) -> Discovery:

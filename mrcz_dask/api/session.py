@@ -124,6 +124,7 @@ class Session:
         smooth_limit: float = SMOOTH_LIMIT,
         trust_reference: bool = False,
         always: bool = False,
+        pool: int = 16,
         contrast: ContrastParams | None = CONTRAST,
         gain: PathLike | None = None,
         gain_divide: bool = False,
@@ -177,6 +178,8 @@ class Session:
             whether the specimen is not looked for in references at all.
         always
             Take the pattern off also where it is too small to matter.
+        pool
+            Movies on each side that help to find pixels that stay hot or dead; 0 = a movie's own sum does.
         contrast
             Limits for carbon and thick ice, which are nobody's reference; None = they are not looked for.
         gain, gain_divide, gain_rotate, gain_flip
@@ -231,6 +234,7 @@ class Session:
                 smooth_limit=smooth_limit,
                 trust_reference=trust_reference,
                 always=always,
+                pool=pool,
             ),
             contrast=ContrastParams(floor=10.0) if contrast is None else contrast,
             write=write_params(write, format, codec, dtype, step),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.correction.footer import NO_GOOD, Findings, Noise, provenance_steps, stack_result
 from mrcz_dask.correction.outputs import copies_chunks, open_output, open_recompressed
+from mrcz_dask.correction.pooling import pooled_of
 from mrcz_dask.correction.references import StoredSums, WindowReferences, evidence_of, references_of
 from mrcz_dask.correction.tasks import CorrectionTask
 from mrcz_dask.correction.windows import WindowSums
@@ -27,6 +29,7 @@ from mrcz_dask.gain.applied import GainedFrames, gain_for
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.noise.correlation import CorrelationSum, noise_rows
 from mrcz_dask.numerics.noise.quiet import middle_rows, noise_taken_off
+from mrcz_dask.numerics.outliers.weights import is_masked, near_another
 from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.numerics.reference.evidence import negligible
 from mrcz_dask.numerics.reference.koma import Pattern, PatternFit, spread
@@ -38,6 +41,7 @@ from mrcz_dask.values.records import COPY, GROUP, NO_PATTERN, QUIET, SMOOTH_KEPT
 from mrcz_dask.values.texts import some
 from mrcz_dask.values.timing import phase
 
+NOWHERE = np.zeros(0, np.int64)
 SCORES = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
 
 
@@ -67,14 +71,14 @@ def correct_stack(task: CorrectionTask, windows: WindowSums | Exception | None =
     with open_source(task.path, task.settings.input) as reader:
         copied = reader if isinstance(reader, StackReader) and copies_chunks(reader, task) else None
         fitted = fit_stack(store, task, windows, scored=copied is None)
-        mean, pattern, correction, held_out, references, highest, evidence = fitted
+        mean, pattern, correction, held_out, references, highest, evidence, added = fitted
         keep_thumbnails(store, record.stem, mean, correction)
         caveats = (
             *_caveats(task),
             *_caveats_of_references(references, highest),
             *_caveat_of_quiet(store, task, mean, correction),
         )
-        findings = Findings(correction, pattern.fits, caveats, references.to_dict(), evidence)
+        findings = Findings(correction, pattern.fits, caveats, references.to_dict(), evidence, added)
         del mean, fitted, references  # as large as the sum
         with _mdoc_before_output(task):
             if copied is not None:
@@ -85,7 +89,7 @@ def correct_stack(task: CorrectionTask, windows: WindowSums | Exception | None =
                     gain = gain_for(task.store, task.settings.gain, record.gamma)
                 noise = _write(GainedFrames(reader, gain, record.offset), task, findings, score, store)
     with phase("disk", measure(task.output).size):
-        return stack_result(task, noise, findings.all_caveats(noise, record.shape), evidence)
+        return stack_result(task, noise, findings.all_caveats(noise, record.shape), evidence, added)
 
 
 @contextmanager
@@ -120,6 +124,8 @@ class FittedStack(NamedTuple):
         Upper limit of the pattern, relative to the mean, if it is too small to be taken off; else None.
     evidence
         `StackEvidence` as plain values; empty if it is not known.
+    added
+        Numbers of hot and dead pixels that only the stacks around it show; empty if they were not asked.
     """
 
     mean: MeanImage
@@ -129,6 +135,7 @@ class FittedStack(NamedTuple):
     references: WindowReferences
     highest: float | None
     evidence: dict[str, Any]
+    added: dict[str, int]
 
 
 def fit_stack(
@@ -149,6 +156,13 @@ def fit_stack(
         references = references_of(task, sums, windows)
         finder = PatternFit(references.images, koma)
     with phase("fit"):
+        pooled, added = pooled_of(task.pool, task.name), {}
+        hot, dead = (NOWHERE, NOWHERE) if pooled is None else (pooled.hot, pooled.dead)
+        store.put_lasting(record.stem, hot, dead)
+        if pooled is not None:
+            flat = sums.mask.reshape(-1)
+            added = {"n_hot": int((~flat[hot]).sum()), "n_dead": int((~flat[dead]).sum())}
+            sums = _masked(sums, np.concatenate([hot, dead]), task)
         # without a sound mask nothing but pixels that are not finite is masked, and no pattern is taken off
         dose, good = record.mean / sums.n, int(sums.mask.size - np.count_nonzero(sums.mask))
         pattern = (finder if record.sound else nothing).find(sums.mean, dose, sums.mask)
@@ -158,6 +172,8 @@ def fit_stack(
         correction = sums.correction(taken, task)
         if scored and record.sound and record.mean_even is not None:
             even = StoredSums.load(store, task, "_even")
+            if pooled is not None:  # not even by its odd frames, on which it is scored
+                even = _masked(even, pooled.others, task)
             even_dose = record.mean_even / even.n
             pattern_even = finder.find(even.mean, even_dose, even.mask)
             evidence = evidence_of(task, references, pattern, pattern_even, good)
@@ -165,7 +181,15 @@ def fit_stack(
                 pattern_even = nothing.find(even.mean, even_dose, even.mask)
             held_out["filtered"] = even.correction(None, task)
             held_out["corrected"] = even.correction(pattern_even, task)
-    return FittedStack(sums.mean, taken, correction, held_out, references, highest, evidence)
+    return FittedStack(sums.mean, taken, correction, held_out, references, highest, evidence, added)
+
+
+def _masked(sums: StoredSums, at: NDArray[np.int64], task: CorrectionTask) -> StoredSums:
+    """Return the sums of a stack with more outliers, given by flat indices."""
+    weight = sums.weight.copy()
+    weight.reshape(-1)[at] = 0
+    mask = is_masked(weight)
+    return replace(sums, weight=weight, mask=mask, near=near_another(mask, task.settings.outliers.radius))
 
 
 def _caveats(task: CorrectionTask) -> tuple[str, ...]:

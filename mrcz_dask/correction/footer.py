@@ -37,7 +37,7 @@ ASK = "use --overwrite to replace it, or another output folder (-o)"
 @dataclass(frozen=True, slots=True)
 class Findings:
     """Record of what the fit of a stack gave: its correction, the fits of its bands, its caveats, what of
-    its references is the specimen's, and the evidence of its pattern.
+    its references is the specimen's, the evidence of its pattern, and the outliers that only others show.
     """
 
     correction: Correction
@@ -45,6 +45,7 @@ class Findings:
     caveats: tuple[str, ...]
     shared: dict[str, Any]
     evidence: dict[str, Any]
+    added: dict[str, int]
 
     def all_caveats(self, noise: Noise, shape: tuple[int, int, int]) -> tuple[str, ...]:
         """Return the stack's caveats, with one more if R after correction is too low to be true."""
@@ -83,11 +84,18 @@ def provenance_steps(
                 skipped=_not_given(about),
             )
         )
+    pool, pooled = task.pool, {}
+    if pool is not None:
+        role = {"role": "outlier evidence", "block": [pool.start, pool.stop]}
+        names, digests = ([getattr(m, about) for m in pool.members] for about in ("name", "digest"))
+        inputs = [*inputs, role | {"names": names, "digests": digests}]
+        pooled = {"pooled": findings.added}
     outliers = provenance.step(
         "outliers",
         parameters=settings.outliers.to_dict(),
         inputs=inputs,
         results={
+            **pooled,
             "mask": record.outliers,
             "mask_even_frames": record.outliers_even,
             "dose_per_frame": record.dose,
@@ -144,7 +152,9 @@ def last_steps(footer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def settings_in(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the parameters with which an output was made, read from its provenance steps."""
     groups = {name: steps[name].get("parameters") or {} for name in ("outliers", "koma", "write")}
-    koma = dict(groups["koma"])
+    # older versions had neither
+    groups["outliers"] = {"lines": False, **groups["outliers"]}
+    koma = {"pool": 0, **groups["koma"]}
     with_koma = {name: koma.pop(name, {}) for name in WITH_KOMA}
     gain = steps["gain"]["parameters"] if "gain" in steps else GainParams().to_dict()
     return groups | with_koma | {"koma": koma, "gain": gain}
@@ -238,7 +248,8 @@ def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: b
             return "output incomplete"
         koma = last["koma"]
         noise, caveats = koma["results"]["correlated_noise"], tuple(koma["caveats"])
-        return stack_result(task, noise, caveats, koma["results"].get("evidence", {}), kept=True)
+        evidence, added = koma["results"].get("evidence", {}), last["outliers"]["results"].get("pooled", {})
+        return stack_result(task, noise, caveats, evidence, added, kept=True)
     if not overwrite and (why := forbidding(last, task.settings)):
         raise OutputExistsError(f"{path.name}: an output is there that differs ({why}); {ASK}")
     return _reason(task, last)
@@ -249,6 +260,7 @@ def stack_result(
     noise: Noise,
     caveats: tuple[str, ...],
     evidence: dict[str, Any],
+    added: dict[str, int],
     *,
     kept: bool = False,
 ) -> StackResult:
@@ -260,8 +272,8 @@ def stack_result(
         output=output_name(task.record.stem, task.settings.write),
         bytes_in=task.record.size,
         bytes_out=size,
-        hot=int(mask["n_hot"]),
-        dead=int(mask["n_dead"]),
+        hot=int(mask["n_hot"]) + added.get("n_hot", 0),
+        dead=int(mask["n_dead"]) + added.get("n_dead", 0),
         usable=task.usable,
         score=task.score,
         noise=noise,
@@ -319,7 +331,9 @@ def _reason(task: CorrectionTask, last: Mapping[str, Any]) -> str:
         return "input changed"
     if koma["results"].get("provisional") and not task.provisional:
         return "provisional until now"
-    for window, members in zip(koma["inputs"], (task.short, task.long), strict=True):
+    inputs = [*koma["inputs"], *last["outliers"]["inputs"][1:]]
+    pool = [] if task.pool is None else [task.pool.members]
+    for window, members in zip(inputs, (task.short, task.long, *pool), strict=False):
         before = dict(zip(window["names"], window["digests"], strict=True))
         now = {member.name: member.digest for member in members}
         if changed := [name for name in now if name in before and before[name] != now[name]]:

@@ -12,6 +12,7 @@ from mrcz_dask.correction.assess import StackAssessment
 from mrcz_dask.correction.correct_stack import correct_stack
 from mrcz_dask.correction.footer import ASK, kept_result
 from mrcz_dask.correction.plan import Plan
+from mrcz_dask.correction.pooling import pool_outliers
 from mrcz_dask.correction.summing import SumJob, announce_gain, open_store, warn_of_session
 from mrcz_dask.correction.tasks import CorrectionTask, member_ref, output_name
 from mrcz_dask.correction.windows import (
@@ -306,8 +307,10 @@ class KomaJob(SumJob):
         blocks = self._blocks(task) if new else ()
         windows = window_task(task, blocks=blocks)
         needs = tuple(Task("sum-block", "windows", sum_block, block, priority=i) for block in blocks)
+        if task.pool is not None:
+            needs = (*needs, Task("pool-outliers", "windows", pool_outliers, task.pool, priority=i))
         chain = self._generation, PROVISIONAL if task.provisional else start
-        step = Step("window", advance_windows, windows, chain, needs) if windows.windows else None
+        step = Step("window", advance_windows, windows, chain, needs) if windows.windows or needs else None
         return Task("correct-stack", messages.CORRECTION, correct_stack, task, priority=i, step=step)
 
     def _blocks(self, task: CorrectionTask) -> tuple[Block, ...]:

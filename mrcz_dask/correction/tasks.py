@@ -86,6 +86,45 @@ def member_ref(record: StackRecord) -> MemberRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Pool:
+    """Record of the stacks whose sums together show the outliers of some of them, a block.
+
+    Attributes
+    ----------
+    store, shape
+        Path of the session store, and (ny, nx).
+    members
+        The stacks in order of time.
+    start, stop
+        Of the members, the block: its first stack, and the one after its last.
+    tail_fdr
+        Largest expected share of good pixels among those that are masked.
+    """
+
+    store: str
+    shape: tuple[int, int]
+    members: tuple[MemberRef, ...]
+    start: int
+    stop: int
+    tail_fdr: float
+
+    @property
+    def name(self) -> str:
+        """Name of the first stack of the block, by which messages name it."""
+        return self.members[self.start].name
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Paths that must exist before the task starts: the session store."""
+        return (f"{self.store}/zarr.json",)
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that the outliers depend on, under which the session store keeps them."""
+        return _digest_of_pool(self)
+
+
+@dataclass(frozen=True, slots=True)
 class CorrectionTask:
     """Arguments of the task that corrects one stack: its record, the members of its windows, and the
     settings.
@@ -119,6 +158,8 @@ class CorrectionTask:
         Number of stacks that show its specimen and yet are in its short window, as the settings say.
     refusal
         Reason why it must not be corrected; empty if it may.
+    pool
+        Stacks that show its lasting outliers; None = only its own sum shows outliers.
     key
         Digest of everything that the output depends on.
     """
@@ -142,6 +183,7 @@ class CorrectionTask:
     groups: tuple[Group, ...] = ()
     same_specimen: int = 0
     refusal: str = ""
+    pool: Pool | None = None
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -159,6 +201,7 @@ class CorrectionTask:
             **({"copies": [*self.copies, self.refusal]} if self.copies or self.refusal else {}),
             **({"groups": [asdict(group) for group in self.groups]} if self.groups else {}),
             **({"same_specimen": self.same_specimen} if self.same_specimen else {}),
+            **({"pool": self.pool.digest} if self.pool else {}),
         }
         object.__setattr__(self, "key", digest_of(depends))
 
@@ -197,7 +240,8 @@ class CorrectionTask:
     @property
     def belongings(self) -> list[Path]:
         """Paths written beside the output: .json, .mdoc, mask, and arrays in the session store."""
-        paths, store, stem = [sidecar_path(self.output)], Path(self.store), self.record.stem
+        store, stem = Path(self.store), self.record.stem
+        paths = [sidecar_path(self.output), store / "lasting" / key_of(stem)]
         if self.mdoc is not None:
             paths.append(Path(f"{self.output}.mdoc"))
         if self.settings.write.write == "recompressed":
@@ -219,6 +263,12 @@ def digest_of(values: Any) -> str:
 @lru_cache(maxsize=1)
 def _digest_of_settings(settings: Settings) -> str:
     return digest_of(settings.to_dict())
+
+
+@lru_cache(maxsize=8)
+def _digest_of_pool(pool: Pool) -> str:
+    members = [[m.digest, m.exponent, m.mean] for m in pool.members]
+    return digest_of([__version__, pool.start, pool.stop, pool.tail_fdr, members])
 
 
 def _digest_of_members(members: Sequence[MemberRef]) -> str:

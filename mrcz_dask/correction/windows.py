@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.correction.assess import AssessedStack, Epochs, find_epochs
 from mrcz_dask.correction.plan import Plan
+from mrcz_dask.correction.pooling import Pools
 from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, member_ref
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.reference.session_sum import SessionSum
@@ -142,6 +143,7 @@ def correction_tasks(
     koma = plan.settings.koma
     epochs = epochs or find_epochs(stacks, koma)
     usable, groups = [one.usable for one in stacks], groups_of(stacks)
+    pools = Pools([one.record for one in stacks], str(plan.store), plan.settings)
     for i in range(start, len(stacks)):
         stack = stacks[i]
         windows = windows_of(i, usable, epochs, koma, mates_of(stacks, i, groups))
@@ -158,7 +160,7 @@ def correction_tasks(
             usable=stack.usable,
             score=None if np.isnan(score) else float(score),
             breaks=windows.breaks,
-            provisional=more_to_come and not windows.final,
+            provisional=more_to_come and not (windows.final and pools.final(i)),
             settings=plan.settings,
             acquired=stack.entry.acquired.time.isoformat(sep=" "),
             acquired_from=stack.entry.acquired.source,
@@ -168,6 +170,7 @@ def correction_tasks(
             groups=tuple(one for one in stack.groups if any(k != i and k < stop for k in groups[one])),
             same_specimen=sum(not stack.specimens.isdisjoint(stacks[k].specimens) for k in windows.short),
             refusal=_refusal(stacks, windows.around),
+            pool=pools.of(i) if pools.final(i) or not more_to_come else None,
         )
 
 

@@ -21,6 +21,8 @@ PROCESS_BYTES = 350_000_000
 BYTE_PIXEL, WIDE_PIXEL, FLOAT_PIXEL = 80, 115, 140
 HALF_OUTPUT = 20
 GAIN_PIXEL = 20
+# Bytes more for each of the first 4 Mi pixels, which the sums of 48 stacks take side by side.
+POOLED_PIXELS, POOLED_BYTE, POOLED_WIDE = 1 << 22, 30, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,9 @@ def estimate_memory(
     kinds = {"f": FLOAT_PIXEL}
     sizes = (kinds.get(each.kind, BYTE_PIXEL if each.itemsize == 1 else WIDE_PIXEL) for each in dtypes)
     pixel = max(sizes) + (HALF_OUTPUT if output == "float16" else 0) + GAIN_PIXEL * gained
-    return MemoryEstimate(PROCESS_BYTES, shape[0] * shape[1] * pixel)
+    pixels = shape[0] * shape[1]
+    pooled = POOLED_BYTE if pixel <= BYTE_PIXEL + HALF_OUTPUT + GAIN_PIXEL else POOLED_WIDE
+    return MemoryEstimate(PROCESS_BYTES, max(pixels * pixel, min(pixels, POOLED_PIXELS) * (pixel + pooled)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.writers import OUTPUT_SUFFIXES, is_top_down
 from mrcz_dask.gain.applied import gain_for
 from mrcz_dask.numerics.gain.gain import Gain
-from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.session.entries import relative_name
 from mrcz_dask.session.listing import list_stacks
 from mrcz_dask.session.store import SessionStore
@@ -142,7 +141,7 @@ def _movie(path: Path, name: str, reader: FrameSource, steps: dict[str, dict[str
 
 def shown_mask(store: SessionStore, movie: Movie) -> NDArray[np.bool_]:
     """Return a movie's outlier mask, (ny, nx) bool, True = outlier, with rows in MRC's order."""
-    return np.ascontiguousarray(movie.as_shown(is_masked(store.load(movie.stem, "weight"))))
+    return np.ascontiguousarray(movie.as_shown(store.mask(movie.stem)))
 
 
 def place_of(movie: Movie, folder: Path, end: str) -> Path:

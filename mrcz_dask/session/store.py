@@ -3,7 +3,8 @@
 ``stacks/<stem>`` holds ``sum`` and ``weight`` (of all frames, and of frames 0, 2, 4, ...) and ``coarse``
 images, with the stack's record in its attributes; ``corrections/<stem>`` the correction that turns its counts
 into normalized pixels; ``references/<stem>`` (of `--write references`) the same, and ``outliers/<stem>`` the
-table of its outliers; ``histograms/<stem>`` histogram, fit and mask; ``thumbnails/<stem>`` small images;
+table of its outliers; ``histograms/<stem>`` histogram, fit and mask;
+``lasting/<stem>`` outliers that other stacks show; ``thumbnails/<stem>`` small images;
 ``gains/<digest>`` the gain that was applied to the frames first. A group appears whole, by rename, or not at
 all: a task may run twice, and a reader never sees half of one. Attributes hold the xxh3-64 of each group and
 array, as Zarr reads a chunk that is gone as zeros, and the group's path: nothing of another stack passes.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +24,6 @@ import numpy as np
 import xxhash
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
 
 from mrcz_dask.formats.atomic import explain, replace_by_any
 from mrcz_dask.formats.digest import PIXEL_ARRAYS, SCALE, correction_arrays, correction_digest, digests_below
@@ -41,15 +41,16 @@ from mrcz_dask.formats.provenance import plain
 from mrcz_dask.numerics.arrays import Mask, Singles
 from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.outliers.kept_fit import KeptFit
+from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.numerics.reference.window import WindowSum
+from mrcz_dask.session.store_arrays import array_digest, read_strips, write_array
 from mrcz_dask.values.errors import DamagedError, DamagedSumError, FormatError
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.timing import phase
 
 VERSION = 1
 ROOT = {"mrcz_dask_store": VERSION}  # attributes of the store
-CHUNK_PIXELS = 1 << 22
 LONGEST_KEY = 200  # bytes; file systems take 255
 SUM_ARRAYS = ("numerator", "masked", "missing")
 PICTURES = {
@@ -58,7 +59,8 @@ PICTURES = {
 }
 FIT_CURVES = ("edges", "z", "residual", "weight")
 CONTENT = "content"
-GROUPS = ("stacks", "corrections", "references", "outliers", "histograms", "thumbnails", "gains", "blocks")
+OF_STACKS = ("stacks", "corrections", "references", "outliers", "histograms", "lasting", "thumbnails")
+GROUPS = (*OF_STACKS, "gains", "blocks")
 
 
 class SessionStore:
@@ -95,7 +97,7 @@ class SessionStore:
 
     def put_stack(self, record: StackRecord, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write a stack's sums and weights with its record to the store."""
-        self._put(f"stacks/{key_of(record.stem)}", arrays, plain(record.to_dict()))
+        self.put(f"stacks/{key_of(record.stem)}", arrays, plain(record.to_dict()))
 
     def record(self, stem: str) -> StackRecord | None:
         """Read a stack's record; None if the store has none that this version can read.
@@ -123,13 +125,34 @@ class SessionStore:
         except DamagedError as error:
             raise DamagedSumError(str(error), stem) from error
 
+    def strips(self, stem: str, name: str) -> Iterator[NDArray[Any]]:
+        """Read an array of a stack in strips of rows; see `load`."""
+        group = f"stacks/{key_of(stem)}"
+        try:
+            seal = self.attributes(group).get(CONTENT, {}).get("arrays", {}).get(name, "")
+            yield from read_strips(self.path / group / name, seal, remedy_of(self.path / group))
+        except DamagedError as error:
+            raise DamagedSumError(str(error), stem) from error
+
+    def put_lasting(self, stem: str, hot: NDArray[np.int64], dead: NDArray[np.int64]) -> None:
+        """Write the outliers of a stack that the stacks around it show, as flat indices."""
+        self.put(f"lasting/{key_of(stem)}", {"hot": hot, "dead": dead}, {})
+
+    def mask(self, stem: str) -> Mask:
+        """Return the mask (ny, nx) of the outliers that the sum of a stack, or the stacks around it, show."""
+        mask = is_masked(self.load(stem, "weight"))
+        if self.attributes(f"lasting/{key_of(stem)}"):
+            for at in self.arrays(f"lasting/{key_of(stem)}", "hot", "dead"):
+                mask.reshape(-1)[at] = True
+        return mask
+
     def put_correction(self, stem: str, correction: Correction) -> str:
         """Write a stack's correction, and return its digest, by which it is recognized when it is read."""
         return self._put_correction(f"corrections/{key_of(stem)}", correction)
 
     def put_reference(self, stem: str, correction: Correction, table: Mapping[str, NDArray[Any]]) -> None:
         """Write a stack's correction and outlier table, for `--write references`."""
-        self._put(f"outliers/{key_of(stem)}", table, {})
+        self.put(f"outliers/{key_of(stem)}", table, {})
         self._put_correction(f"references/{key_of(stem)}", correction)
 
     def put_histogram(self, stem: str, fit: KeptFit, hot: Mask, dead: Mask) -> None:
@@ -141,7 +164,7 @@ class SessionStore:
         }
         about = {name: getattr(fit, name) for name in ("below", "above", "dark_line", "hot_line")}
         about |= {"curves": FIT_CURVES, "width": hot.shape[1]}
-        self._put(f"histograms/{key_of(stem)}", arrays, plain(about))
+        self.put(f"histograms/{key_of(stem)}", arrays, plain(about))
 
     def histogram(self, stem: str) -> KeptFit | None:
         """Read the histogram of a stack's sum with its fit, for plots; None if the store has none.
@@ -175,7 +198,7 @@ class SessionStore:
         self, stem: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, float | list[int]]
     ) -> None:
         """Write a stack's thumbnails, and the patch with most outliers at full size."""
-        self._put(f"thumbnails/{key_of(stem)}", arrays, about)
+        self.put(f"thumbnails/{key_of(stem)}", arrays, about)
 
     def is_whole(self, group: str, stem: str) -> bool:
         """Return True if all arrays of a stack in ``histograms`` or ``thumbnails`` are there and whole."""
@@ -220,7 +243,7 @@ class SessionStore:
         """Write the sum of a block of consecutive stacks, from which windows are made during a run."""
         about = {"weight": total.weight, "bound": total.bound, "exponent": total.exponent}
         arrays = {name: getattr(total, name) for name in SUM_ARRAYS}
-        self._put(f"blocks/{digest}", arrays, about)
+        self.put(f"blocks/{digest}", arrays, about)
 
     def block(self, digest: str, total: WindowSum[Any], members: frozenset[Any]) -> WindowSum[Any]:
         """Read the stored sum of a block of stacks, the `members`, into `total`, and return `total`.
@@ -237,7 +260,7 @@ class SessionStore:
         return total
 
     def drop_blocks(self) -> None:
-        """Delete the sums of blocks when the run is over."""
+        """Delete the sums and the common outliers of blocks when the run is over."""
         for block in (self.path / "blocks").glob("[0-9a-f]*"):
             shutil.rmtree(block, ignore_errors=True)
 
@@ -248,7 +271,7 @@ class SessionStore:
             return
         arrays: dict[str, NDArray[Any]] = {"image": gain.image, "bad": gain.bad.view(np.uint8)}
         dark = {} if gain.dark is None else {"dark": gain.dark}
-        self._put(f"gains/{digest}", arrays | dark, {"about": plain(dict(about)), "dark": bool(dark)})
+        self.put(f"gains/{digest}", arrays | dark, {"about": plain(dict(about)), "dark": bool(dark)})
 
     def gain(self, digest: str) -> Gain:
         """Read the gain, dark and defects that are applied to frames.
@@ -310,7 +333,7 @@ class SessionStore:
                 array = open_whole(path, remedy_of(path.parent))
                 with phase("disk", array.nbytes):
                     values = np.asarray(array[...])
-                digest = _array_digest(values)
+                digest = array_digest(values)
                 if not digest == array.attrs.get(SEAL) == seals.get(path.name, digest):
                     raise DamagedError(f"{path}: has changed since it was written; {remedy_of(path.parent)}")
             arrays.append(values)
@@ -319,10 +342,10 @@ class SessionStore:
     def _put_correction(self, path: str, correction: Correction) -> str:
         digest, arrays = correction_digest(correction), correction_arrays(correction)
         about = {"form": correction.form, "step": correction.step, "digest": digest}
-        self._put(path, arrays, about | {"scaled": SCALE in arrays})
+        self.put(path, arrays, about | {"scaled": SCALE in arrays})
         return digest
 
-    def _put(self, path: str, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]) -> None:
+    def put(self, path: str, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]) -> None:
         """Write a group in a thread of its own, to the end.
 
         Zarr writes in a loop in the background, which a signal that interrupts this thread would leave
@@ -341,8 +364,8 @@ class SessionStore:
             temporary.mkdir()  # Zarr would make all folders above it, too: on a bare mount point, say
             group, seals = zarr.create_group(temporary), {}
             for name, values in arrays.items():
-                seals[name] = _array_digest(values)
-                _write_array(group, name, values, seals[name])
+                seals[name] = array_digest(values)
+                write_array(group, name, values, seals[name])
             content = {"group": path, "arrays": seals, "files": digests_below(temporary, ZARR_FILE)}
             group.attrs.put(sealed_values({**attributes, CONTENT: content}))
             replace_by_any(temporary, self.path / path)
@@ -368,26 +391,3 @@ def key_of(stem: str) -> str:
 def remedy_of(group: Path) -> str:
     """Return the remedy for a damaged group of the store, for messages."""
     return f"remove the folder {group} and run again"
-
-
-def _write_array(group: zarr.Group, name: str, values: NDArray[Any], seal: str) -> None:
-    rows = max(1, CHUNK_PIXELS // max(1, values[0].size)) if values.size else 1
-    chunks = tuple(max(1, n) for n in (min(rows, values.shape[0]), *values.shape[1:]))
-    codec = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle")  # a few % larger than zstd, twice as fast
-    array = group.create_array(
-        name,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=chunks,
-        compressors=[codec],
-        fill_value=0,
-        config={"write_empty_chunks": True},  # looking for empty ones takes longer than writing them
-        attributes={SEAL: seal},
-    )
-    array[...] = values
-
-
-def _array_digest(values: NDArray[Any]) -> str:
-    state = xxhash.xxh3_64(f"{values.shape} {values.dtype.str} ".encode())
-    state.update(np.ascontiguousarray(values).data)
-    return state.hexdigest()

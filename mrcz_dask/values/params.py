@@ -161,6 +161,8 @@ class OutlierParams(Parameters):
         Dark and hot thresholds in sigma for a tail that is there but cannot be fitted.
     illumination
         Follow an uneven illumination (a carbon edge, thick ice) with a block mean.
+    lines
+        Mask rows and columns, or parts of them, that read too much or too little.
     """
 
     _title = "outlier parameters"
@@ -174,6 +176,7 @@ class OutlierParams(Parameters):
     fit: Literal["probit", "l1"] = "probit"
     fallback: tuple[float, float] = (-4.0, 3.25)
     illumination: bool = True
+    lines: bool = True
 
     def _problems(self) -> Iterator[str]:
         yield from within("tail_fdr", self.tail_fdr, 0, 1, open_low=True)
@@ -262,6 +265,9 @@ class KomaParams(Parameters):
         and pixels are not asked which stacks show the same.
     always
         Whether the pattern is taken off where it is too small to matter.
+    pool
+        Stacks on each side whose sums show pixels that stay hot or dead; 0 = the sum of a stack alone shows
+        outliers. At most radius + 4, or radius without `breaks`: then no result waits for them.
     """
 
     _title = "KOMA parameters"
@@ -279,6 +285,7 @@ class KomaParams(Parameters):
     smooth_limit: float = SMOOTH_LIMIT
     trust_reference: bool = False
     always: bool = False
+    pool: int = 16
 
     @property
     def reach(self) -> int:
@@ -286,6 +293,11 @@ class KomaParams(Parameters):
         all of the session.
         """
         return SESSION_REACH if self.method == "session" else self.radius
+
+    @property
+    def pooled(self) -> int:
+        """Return how many stacks on each side show outliers that persist; so few that no result waits."""
+        return min(self.pool, self.radius + (4 if self.breaks == "auto" else 0))
 
     @property
     def waits_for(self) -> int:
@@ -298,6 +310,7 @@ class KomaParams(Parameters):
         if self.method == "session" and self.form != "subtract":
             yield f"form is {self.form!r} with method session, which scales and subtracts; expected subtract"
         yield from whole("long_window", self.long_window, 1, 1_000_000, unit=" stacks")
+        yield from whole("pool", self.pool, 0, 64, unit=" stacks")
         yield from whole("min_modes", self.min_modes, 2, 1_000_000_000)
         yield from within("dose_spread", self.dose_spread, 0, 1e6, open_low=True)
         yield from within("break_dose", self.break_dose, 0, 1e6, open_low=True)

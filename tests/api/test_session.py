@@ -89,7 +89,7 @@ def test_where_order_alone_decides_three_stacks_are_read(
     monkeypatch.setattr(
         preparing, "sum_frames", lambda task, *more: (read.append(task.name), inner(task, *more))[1]
     )
-    plan = mrcz_dask.open_session(night).koma(radius=1, method="plain", breaks="none", contrast=None)
+    plan = mrcz_dask.open_session(night).koma(radius=1, method="plain", breaks="none", contrast=None, pool=0)
     plan.corrected[3].compute(scheduler="synchronous")
     names = [entry.name for entry in plan.discovery.stacks]
     assert sorted(read) == sorted(names[2:5])

@@ -84,7 +84,7 @@ def test_correlated_noise_is_what_was_promised(said: dict[str, Any]) -> None:
         float(np.mean([noise[kind] for noise in ordinary])) for kind in ("raw", "filtered", "corrected")
     )
     assert raw == pytest.approx(6.8e-2, rel=0.1)
-    assert filtered == pytest.approx(3.1e-3, rel=0.1)
+    assert filtered == pytest.approx(2.3e-3, rel=0.1)
     assert corrected < 2.4e-3
 
 

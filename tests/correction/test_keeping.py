@@ -149,23 +149,23 @@ class TestRunAgain:
     def test_a_changed_input_redoes_those_whose_windows_hold_it_and_itself_if_it_may(
         self, night: Path, tmp_path: Path, koma: Any, write: str
     ) -> None:
-        outcome = koma(night, write=write, method="plain", radius=1)
+        outcome = koma(night, write=write, method="plain", radius=1, pool=0)
         changed = change(night / outcome.results[3].name)
         output = night / "koma" / outcome.results[3].output
         before = output.read_bytes()
         heard: list[Message] = []
-        again = koma(night, write=write, method="plain", radius=1, listen=heard.append)
+        again = koma(night, write=write, method="plain", radius=1, pool=0, listen=heard.append)
         (failure,) = again.failures
         assert failure.name == changed.name and "the only copy" in failure.reason
         assert "--overwrite" in failure.reason and output.read_bytes() == before
-        koma(night, write=write, method="plain", radius=1, overwrite=True, listen=heard.append)
+        koma(night, write=write, method="plain", radius=1, pool=0, overwrite=True, listen=heard.append)
         names = [r.name for r in outcome.results]
         assert reasons(heard) == {
             names[2]: f"neighbor changed: {changed.name}",
             names[3]: "input changed",
             names[4]: f"neighbor changed: {changed.name}",
         }
-        koma(night, tmp_path / "fresh", write=write, method="plain", radius=1)
+        koma(night, tmp_path / "fresh", write=write, method="plain", radius=1, pool=0)
         assert contents(night / "koma") == contents(tmp_path / "fresh")
 
     def test_an_input_that_was_touched_alone_changes_nothing(self, night: Path, koma: Any) -> None:
@@ -179,10 +179,10 @@ class TestRunAgain:
         names = [r.name for r in koma(night, tmp_path / "all").results]
         late = night / names[-1]
         late.rename(tmp_path / late.name)
-        koma(night, method="plain", radius=1)
+        koma(night, method="plain", radius=1, pool=0)
         (tmp_path / late.name).rename(late)
         heard: list[Message] = []
-        assert koma(night, method="plain", radius=1, listen=heard.append).complete
+        assert koma(night, method="plain", radius=1, pool=0, listen=heard.append).complete
         assert reasons(heard) == {
             names[-2]: f"neighbors changed: {names[-1]} joined, {names[-4]} left",
             names[-1]: "no output yet",

@@ -46,8 +46,10 @@ class TestProvenance:
         result = outcome.results[3]
         footer = mrcz_dask.read_footer(night / "koma" / result.output) or {}
         outliers, window, write = footer["provenance"][-3:]
-        assert outliers["results"]["mask"]["n_hot"] == result.hot
+        own, added = outliers["results"]["mask"], outliers["results"]["pooled"]
+        assert own["n_hot"] + added["n_hot"] == result.hot and own["n_dead"] + added["n_dead"] == result.dead
         assert outliers["inputs"][0]["name"] == result.name
+        assert outliers["inputs"][1]["names"] == [s.name for s in outcome.plan.stacks]
         names = [s.name for s in outcome.plan.stacks]
         assert window["inputs"][0]["names"] == [names[k] for k in (1, 2, 4, 5)]
         assert all(len(d) == 32 for d in window["inputs"][0]["digests"])

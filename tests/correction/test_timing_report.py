@@ -226,7 +226,7 @@ class TestOnACluster:
         outcome, found = run_profiled(plan(night, tmp_path / "out"), processes)
         assert outcome.complete
         page = (tmp_path / "out" / "dask-report.html").read_text()
-        assert "Dask Performance Report" in page and "number of tasks: 28" in page
+        assert "Dask Performance Report" in page and "number of tasks: 30" in page
         with pytest.raises(ValueError, match="client"):
             Client.current()
         assert found.slots == 2

@@ -17,17 +17,12 @@ from mrcz_dask.export.texts import Optics
 from mrcz_dask.formats.defects import read_defects
 from mrcz_dask.formats.text.star import read_star
 from mrcz_dask.gain.options import GainOptions
-from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.choices import Program
 from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError, SessionError
 from tests.nights import run_koma
 
 OPTICS = Optics(pixel_size=1.05)
-
-
-def mask_of(store: SessionStore, stem: str) -> np.ndarray:
-    return is_masked(store.load(stem, "weight"))
 
 
 def plain(path: Path) -> np.ndarray[Any, Any]:
@@ -53,10 +48,8 @@ def test_one_mask_in_every_form_and_movies_that_everybody_reads(
     store = SessionStore(folder / "session.zarr")
     for result in outcome.results:
         stem = Path(result.output).stem
-        mask = mask_of(store, stem)
-        assert mask.sum() == result.hot + result.dead and np.array_equal(
-            mask, is_masked(store.load(stem, "weight"))
-        )
+        mask = store.mask(stem)
+        assert mask.sum() == result.hot + result.dead
         place = tmp_path / "out" / "defects"
         for name in (f"{stem}.mrc", f"{stem}.txt", f"{stem}_serialem.txt"):
             assert np.array_equal(read_defects(place / name, mask.shape).as_frames("bottom"), mask)
@@ -90,7 +83,7 @@ def test_tables_are_in_order_of_acquisition(night: Path, tmp_path: Path, koma: A
     assert tables["optics"]["rlnMicrographOriginalPixelSize"] == ["1.050000"]
     stem = Path(outcome.results[0].output).stem
     hot = read_star((tmp_path / "out" / "hot_pixels" / f"{stem}.star").read_text())["hot_pixels"]
-    mask = mask_of(SessionStore(night / "koma" / "session.zarr"), stem)
+    mask = SessionStore(night / "koma" / "session.zarr").mask(stem)
     found = {
         (int(float(x)), int(float(y)))
         for x, y in zip(hot["rlnCoordinateX"], hot["rlnCoordinateY"], strict=True)
@@ -202,7 +195,7 @@ def test_movies_of_tiff_show_what_the_tiff_shows(night: Path, tmp_path: Path, ko
         ours = mrcz_dask.read(tmp_path / "koma" / f"{stem}.mrcz")
         assert np.array_equal(plain(movie)[:, ::-1], ours)
         shown = plain(tmp_path / "out" / "defects" / f"{stem}.mrc")
-        assert np.array_equal(shown[::-1] > 0, mask_of(store, stem))
+        assert np.array_equal(shown[::-1] > 0, store.mask(stem))
 
 
 def test_outputs_that_were_recompressed_to_tiff_are_shown_alike(

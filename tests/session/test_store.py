@@ -109,7 +109,7 @@ def test_any_array_comes_back(tmp_path_factory: pytest.TempPathFactory, values: 
     folder = tmp_path_factory.mktemp("store")
     made = SessionStore(folder / "session.zarr")
     made.create()
-    made._put("outliers/a", {"x": values}, {})
+    made.put("outliers/a", {"x": values}, {})
     (found,) = made.arrays("outliers/a", "x")
     assert found.dtype == values.dtype
     assert found.tobytes() == values.tobytes()
@@ -173,7 +173,7 @@ def test_a_folder_that_is_gone_is_not_made_again(tmp_path: Path, monkeypatch: py
         store.put_correction("a", correction())
     assert not share.exists()
 
-    inner = stores._write_array
+    inner = stores.write_array
 
     def goes_away(*arguments: Any) -> None:
         if (share / "out").exists() and not away.exists():
@@ -181,7 +181,7 @@ def test_a_folder_that_is_gone_is_not_made_again(tmp_path: Path, monkeypatch: py
         inner(*arguments)
 
     away.rename(share)
-    monkeypatch.setattr(stores, "_write_array", goes_away)
+    monkeypatch.setattr(stores, "write_array", goes_away)
     with contextlib.suppress(OSError, DamagedError):
         store.put_correction("a", correction())
     assert not (share / "out").exists()

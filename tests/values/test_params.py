@@ -31,6 +31,7 @@ WRONG = {
         "fit": "l2",
         "fallback": (1.0, 2.0),
         "illumination": "yes",
+        "lines": "yes",
     },
     ContrastParams: {"blocks": 1, "floor": -0.1, "factor": 0.5, "history": 2},
     KomaParams: {
@@ -48,6 +49,7 @@ WRONG = {
         "smooth_limit": -0.01,
         "trust_reference": "yes",
         "always": "yes",
+        "pool": -1,
     },
     InputParams: {"mode0": "both", "four_bit": "maybe", "eer_frames": 0, "eer_upsampling": 3},
     WriteParams: {"write": "all", "dtype": "int8", "step": 0.1, "codec": "", "format": "png"},
@@ -62,6 +64,7 @@ WHOLE = [
     (KomaParams, "radius"),
     (KomaParams, "long_window"),
     (KomaParams, "min_modes"),
+    (KomaParams, "pool"),
 ]
 
 

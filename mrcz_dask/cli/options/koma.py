@@ -95,6 +95,11 @@ class MethodGroup(OptionGroup, panel="Method"):
         False,
         "Take the pattern off even where it is too small to matter. Else such stacks are only filtered.",
     )
+    pool: int = option(
+        16,
+        "Stacks on each side whose sums help to find pixels that stay hot or dead; at most radius + 4 "
+        "are taken. 0: none.",
+    )
 
     def outliers(self) -> OutlierParams:
         """Return the options of the outlier filter as `OutlierParams`."""

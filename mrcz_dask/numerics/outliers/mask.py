@@ -14,6 +14,7 @@ from mrcz_dask.numerics.arrays import Floats, Mask
 from mrcz_dask.numerics.kernels import compiled, native
 from mrcz_dask.numerics.moments import moments
 from mrcz_dask.numerics.outliers.histogram import ValueTable
+from mrcz_dask.numerics.outliers.lines import BadLine, bad_lines
 from mrcz_dask.numerics.outliers.value_weights import QUIET, FitRecord, MaskStatus, ValueWeights, weigh_values
 from mrcz_dask.numerics.outliers.weights import byte_weight, is_masked, near_another
 from mrcz_dask.numerics.sums import MEASURED, StackSum, sum_stack
@@ -24,6 +25,7 @@ SIDE = 32
 DIMMEST = 16  # no block is taken for darker than the median by more than this factor
 INT32_MAX = 2**31 - 1
 FLAT_BITS = 8
+LINE_SIGMA = 6  # pixels further from the center count as this far in the means of lines
 
 MISFIT = 0.015
 WIDE = 1.2
@@ -173,6 +175,8 @@ class OutlierMask:
         Mean of the sum over unmasked pixels, counts; not a number without any.
     fit
         Histogram and residuals for plots; None where nothing was fitted.
+    lines
+        Rows and columns, or parts of them, that read too much or too little; all their pixels are masked.
     """
 
     mask: Mask
@@ -191,11 +195,15 @@ class OutlierMask:
     illumination: bool
     mean: float
     fit: FitRecord | None
+    lines: tuple[BadLine, ...] = ()
 
     @property
     def weight(self) -> NDArray[np.float32]:
         """(y, x) float32 Weight of each pixel: 1 = good, 0 = outlier (Eq. 6); 0 where not finite."""
-        return self.weights.look_up(self.weights.of_entry)
+        image: NDArray[np.float32] = self.weights.look_up(self.weights.of_entry)
+        for line in self.lines:
+            image[line.pixels] = 0
+        return image
 
     @property
     def usable(self) -> bool:
@@ -215,6 +223,7 @@ class OutlierMask:
             **{name: float(f"{getattr(self, name):.{DIGITS}g}") for name in FITTED},
             **{name: getattr(self, name) for name in SCALARS},
             "caveats": list(self.caveats),
+            **({"lines": [list(line) for line in self.lines]} if self.lines else {}),
         }
 
 
@@ -263,12 +272,17 @@ def outlier_mask(
 
     weights = Weights(lit, values.table, values.weight)
     weight255 = weights.look_up(byte_weight(values.weight))
+    lines = _lines(lit, values) if params.lines else ()
+    for line in lines:
+        weight255[line.pixels] = 0
     mask = is_masked(weight255)
     outliers = np.flatnonzero(mask if lit.nonfinite is None else mask & ~lit.nonfinite)
     above = lit.values.reshape(-1)[outliers] > values.mu / lit.unit
     hot, dead = np.zeros(total.shape, bool), np.zeros(total.shape, bool)
     hot.reshape(-1)[outliers[above]] = True
     dead.reshape(-1)[outliers[~above]] = True
+    for line in lines:
+        hot[line.pixels], dead[line.pixels] = line.excess > 0, line.excess <= 0
     caveats = values.caveats
     unknown = 0 if total.nonfinite is None else np.count_nonzero(total.nonfinite) - total.defects
     if unknown > 0:
@@ -276,8 +290,19 @@ def outlier_mask(
     return OutlierMask(
         mask, weight255, weights, hot, dead, near_another(mask, params.radius), values.t_dark, values.t_hot,
         values.mu, values.sigma, values.status, caveats, values.misfit, lit is not total,
-        masked_mean(total, mask), values.fit,
+        masked_mean(total, mask), values.fit, lines,
     )  # fmt: skip
+
+
+def _lines(total: StackSum, values: ValueWeights) -> tuple[BadLine, ...]:
+    """Find the lines of a sum that read too much or too little; those of known defects are none."""
+    if values.status not in ("ok", "sparse"):
+        return ()
+    reach = LINE_SIGMA * max(values.sigma, math.sqrt(max(values.mu, 0)) if total.is_counts else 0)
+    low, high = ((values.mu + side * reach) / total.unit for side in (-1, 1))
+    found = bad_lines(total.values, low, high)
+    unknown = total.nonfinite
+    return tuple(line for line in found if unknown is None or unknown[line.pixels].mean() < 0.5)
 
 
 def _is_uneven(total: StackSum, values: ValueWeights) -> bool:

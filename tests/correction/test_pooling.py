@@ -1,0 +1,86 @@
+"""Outliers that only many stacks show, in runs over a session."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mrcz_dask
+from mrcz_dask.correction.plan import make_plan
+from mrcz_dask.correction.pooling import Pools
+from mrcz_dask.correction.run import Outcome, carry_out
+from mrcz_dask.engine.client import SerialClient
+from mrcz_dask.numerics.simulate import named, simulate_session
+from mrcz_dask.session.simulation import write_session
+from mrcz_dask.session.store import SessionStore
+from mrcz_dask.values.errors import DamagedSumError
+from mrcz_dask.values.params import KomaParams, Settings, WriteParams
+
+NIGHT = named(
+    "standard", shape=(96, 96), frames=4, stacks=14, dose=0.75, seed=2, hot=(0.005, 0.005), dead=0.001,
+    hot_persistence=0.985,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lasting") / "night"
+    write_session(folder, NIGHT)
+    return folder
+
+
+def run(folder: Path, out: Path, pool: int = 16) -> Outcome:
+    settings = Settings(koma=KomaParams(radius=8, pool=pool), write=WriteParams(write="references"))
+    return carry_out(make_plan(folder, out, settings), SerialClient())
+
+
+def masks(outcome: Outcome) -> list[np.ndarray]:
+    folder, stems = outcome.plan.folder, [entry.stem for entry in outcome.plan.stacks]
+    return [mrcz_dask.read(folder / f"{stem}_mask.mrc").reshape(96, 96) > 0 for stem in stems]
+
+
+def test_lasting_outliers_are_in_masks_footers_and_lazy_arrays(night: Path, tmp_path: Path) -> None:
+    runs = {pool: run(night, tmp_path / str(pool), pool) for pool in (0, 16)}
+    alone, pooled = (masks(runs[pool]) for pool in (0, 16))
+    truth = [stack.truth.mask for stack in simulate_session(NIGHT)]
+    found = [sum((m & t).sum() for m, t in zip(some, truth, strict=True)) for some in (alone, pooled)]
+    assert found[1] > 1.5 * found[0]
+    assert found[1] >= 0.9 * sum(m.sum() for m in pooled)
+    assert all((p >= a).all() for a, p in zip(alone, pooled, strict=True))
+    assert [r.hot + r.dead for r in runs[16].results] == [m.sum() for m in pooled]
+
+    plan = mrcz_dask.open_session(night).koma(radius=8, cache=tmp_path / "cache")
+    for i in (0, 13):
+        assert np.array_equal(plan.masks[i].compute(), pooled[i])
+    steps = mrcz_dask.read_footer(runs[16].outputs[5])["provenance"]
+    evidence = steps[0]["inputs"][1]
+    assert len(evidence["names"]) == 14 and evidence["block"] == [0, 12]
+    assert sum(steps[0]["results"]["pooled"].values()) == pooled[5].sum() - alone[5].sum()
+
+
+def test_stacks_that_show_nothing_are_not_asked(night: Path, tmp_path: Path) -> None:
+    outcome, store = run(night, tmp_path / "out"), SessionStore(tmp_path / "out" / "session.zarr")
+    known = [record for entry in outcome.plan.stacks if (record := store.record(entry.stem))]
+    poor = replace(known[1], status="implausible")
+    settings = Settings(koma=KomaParams(radius=2))
+    plain = Pools(known, str(store.path), settings)
+    pools = Pools([known[0], poor, *known], str(store.path), settings)  # a copy
+    assert [plain.of(i) for i in range(1, 14)] == [pools.of(i) for i in range(3, 16)]
+    assert pools.of(0) == plain.of(0) and pools.of(1) is pools.of(2) is None
+    pool = plain.of(7)
+    assert pool is not None and (pool.start, pool.stop, len(pool.members)) == (6, 12, 14)
+    assert [plain.final(i) for i in range(14)] == [True] * 6 + [False] * 8
+    assert Pools(known[:1], "", settings).of(0) is None
+    assert Pools(known, "", Settings(koma=KomaParams(pool=0))).of(3) is None
+
+
+def test_damage_is_found_while_strips_are_read(night: Path, tmp_path: Path) -> None:
+    outcome, store = run(night, tmp_path / "out"), SessionStore(tmp_path / "out" / "session.zarr")
+    stem = outcome.plan.stacks[3].stem
+    whole = np.concatenate(list(store.strips(stem, "sum")))
+    assert np.array_equal(whole, store.load(stem, "sum"))
+    chunk = next(path for path in (store.path / "stacks" / stem / "sum").rglob("0") if path.is_file())
+    chunk.unlink()
+    with pytest.raises(DamagedSumError):
+        list(store.strips(stem, "sum"))
