@@ -293,14 +293,15 @@ def _lost(task: CorrectionTask, known: StackResult) -> list[str]:
     folder, own = Path(task.folder), known.output
     wrote = {file for file in known.files if not f"{file[0]}/".startswith(f"{own}/")}
     changed = wrote ^ set(files_in(task.belongings, folder))
-    has_thumbnails = SessionStore(task.store).is_whole("thumbnails", task.record.stem)
-    return sorted({name for name, _ in changed}) + ([] if has_thumbnails else ["thumbnails"])
+    store, stem = SessionStore(task.store), task.record.stem
+    gone = [group for group in ("thumbnails", "lasting") if not store.is_whole(group, stem)]
+    return sorted({name for name, _ in changed}) + gone
 
 
 def _is_complete(task: CorrectionTask) -> bool:
     """Whether the .mdoc, the mask and the correction that belong to the output are there, too."""
     stem, store, write = task.record.stem, SessionStore(task.store), task.settings.write.write
-    if not store.is_whole("thumbnails", stem):
+    if not all(store.is_whole(group, stem) for group in ("thumbnails", "lasting")):
         return False
     mdoc = Path(f"{task.output}.mdoc")
     if task.mdoc is not None and not (mdoc.exists() and cmp(mdoc, task.mdoc, shallow=False)):

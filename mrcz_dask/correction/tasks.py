@@ -240,8 +240,7 @@ class CorrectionTask:
     @property
     def belongings(self) -> list[Path]:
         """Paths written beside the output: .json, .mdoc, mask, and arrays in the session store."""
-        store, stem = Path(self.store), self.record.stem
-        paths = [sidecar_path(self.output), store / "lasting" / key_of(stem)]
+        paths, store, stem = [sidecar_path(self.output)], Path(self.store), self.record.stem
         if self.mdoc is not None:
             paths.append(Path(f"{self.output}.mdoc"))
         if self.settings.write.write == "recompressed":

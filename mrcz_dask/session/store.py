@@ -56,6 +56,7 @@ SUM_ARRAYS = ("numerator", "masked", "missing")
 PICTURES = {
     "histograms": ("curves", "counts", "hot_dead"),
     "thumbnails": ("images", "patch", "patch_weight"),
+    "lasting": ("hot", "dead"),
 }
 FIT_CURVES = ("edges", "z", "residual", "weight")
 CONTENT = "content"
@@ -201,7 +202,7 @@ class SessionStore:
         self.put(f"thumbnails/{key_of(stem)}", arrays, about)
 
     def is_whole(self, group: str, stem: str) -> bool:
-        """Return True if all arrays of a stack in ``histograms`` or ``thumbnails`` are there and whole."""
+        """Return True if all arrays of a stack in a group, such as ``thumbnails``, are there and whole."""
         path = f"{group}/{key_of(stem)}"
         with suppress(DamagedError, FileNotFoundError):
             return bool(self.attributes(path) and self.arrays(path, *PICTURES[group]))
