@@ -88,7 +88,7 @@ def is_sound(path: Path) -> bool:
     return not store_problems(path.parents[1])
 
 
-MODULES = ("session/store.py",)
+MODULES = ("session/store.py", "session/store_arrays.py")
 KINDS = [
     Kind("sum and record", MODULES, write_stack, read_stack, is_sound),
     Kind("correction", MODULES, write_correction, read_correction, is_sound),
