@@ -21,6 +21,7 @@ MOST_BINS = 8192
 BINS_PER_SIGMA = 16
 SIDE_BY_SIDE = 4
 SMALL = 1 << 12
+FEWEST_VALUES = 8  # different ones, of which a common step is no chance
 
 Counts = NDArray[np.int64]
 
@@ -65,19 +66,22 @@ class ValueTable:
         entries = self.first + np.arange(self.counts.size, dtype=np.float64)
         return entries * self.width + (self.width - 1) / 2
 
-    def quantile(self, share: float) -> float:
-        """Return the value below which a share (0..1) of the pixels lies, interpolated."""
+    def quantile(self, share: float, step: int = 1) -> float:
+        """Return the value below which a share (0..1) of the pixels lies, interpolated between multiples of
+        `step`.
+        """
         cumulative = np.cumsum(self.counts)
         rank = share * float(cumulative[-1])
         entry = int(np.searchsorted(cumulative, rank))
         pixels = int(self.counts[entry])
         inside = (rank - float(cumulative[entry] - pixels)) / max(pixels, 1)
         # integers occupy half a unit to either side
-        return float((self.first + entry) * self.width) - 0.5 + inside * self.width
+        return float((self.first + entry) * self.width) - 0.5 * step + inside * self.width * step
 
-    def robust(self) -> tuple[float, float]:
+    def robust(self, step: int = 1) -> tuple[float, float]:
         """Return median and robust standard deviation of the pixels: half the middle 68.27 %'s width."""
-        return self.quantile(0.5), (self.quantile(0.841345) - self.quantile(0.158655)) / 2
+        low, middle, high = (self.quantile(share, step) for share in (0.158655, 0.5, 0.841345))
+        return middle, (high - low) / 2
 
     def look_up(self, of_entry: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
         """Map an integer image (y, x) through the table: each pixel gets the item of `of_entry` (a weight,
@@ -87,7 +91,14 @@ class ValueTable:
         look_up(flat(values), self.first, self.shift, of_entry, image.reshape(-1))
         return image
 
-    def histogram(self, middle: float, half: float, reach: float, whole: bool) -> Histogram:
+    def step(self) -> int:
+        """Return the largest number of which all values are multiples: 1 for counts that are not scaled."""
+        values = self.first + 1 + np.flatnonzero(self.counts[1:-1])  # the ends hold all that is beyond
+        if self.shift or values.size < FEWEST_VALUES:
+            return 1
+        return max(1, int(np.gcd.reduce(values)))
+
+    def histogram(self, middle: float, half: float, reach: float, whole: bool, step: int = 1) -> Histogram:
         """Bin the table into a histogram over middle +- reach, on which the normal distribution is fitted.
 
         Parameters
@@ -98,17 +109,20 @@ class ValueTable:
             Half width of the histogram in units of `half`.
         whole
             True: bins of one value (counts), wider if that takes too many; False: of half/16.
+        step
+            All values are multiples of it; bins of one value are around one multiple each.
         """
         first = max(0, math.floor((middle - reach * half) / self.width) - self.first)
         last = min(self.counts.size - 1, math.ceil((middle + reach * half) / self.width) - self.first)
         entries = max(1, round(half / BINS_PER_SIGMA / self.width))
         if whole:
-            entries = -(-(last - first + 1) // MOST_BINS)
-        starts = np.arange(first, last + 1, entries)
+            entries = step * -(-(last - first + 1) // (step * MOST_BINS))
+            first -= (self.first + first + step // 2) % step
+        starts, first = np.arange(first, last + 1, entries), max(0, first)
         upper = np.minimum(starts + entries, last + 1)
         return Histogram(
             edges=(self.first + upper) * float(self.width) - 0.5,
-            counts=np.add.reduceat(self.counts[: last + 1], starts),
+            counts=np.add.reduceat(self.counts[: last + 1], np.maximum(starts, 0)),
             below=int(self.counts[:first].sum()),
             above=int(self.counts[last + 1 :].sum()),
         )

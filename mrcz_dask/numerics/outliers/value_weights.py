@@ -60,7 +60,7 @@ class Axis:
     unit: float
 
     @classmethod
-    def of(cls, middle: float, half: float, negative: bool, counts: bool) -> Axis:
+    def of(cls, middle: float, half: float, negative: bool, counts: bool, step: int = 1) -> Axis:
         """Choose the axis for the histogram of a sum: symmetric for counts, linear if values are negative.
 
         Parameters
@@ -71,11 +71,13 @@ class Axis:
             Whether more than stray pixels are below zero.
         counts
             True for integers; floats may be scaled counts.
+        step
+            Number by which counts were multiplied.
         """
         linear = middle <= 0 or negative
         gain = 1.0 if linear else half * half / middle
         if counts or GAIN_RANGE[0] <= gain <= GAIN_RANGE[1]:
-            gain = 1.0
+            gain = float(step)
         return cls(middle, gain, linear, half)
 
     def forward(self, counts: Floats) -> Floats:
@@ -260,8 +262,9 @@ def weigh_values(total: StackSum, params: OutlierParams) -> ValueWeights:
         zeros = int(table.counts[0])
     if occupied < FEWEST_OCCUPIED:
         return _degenerate(table, f"the sum has only {occupied} different values")
+    step = table.step() if total.exponent == 0 else 1
     sparse = zeros > SPARSE_ZEROS * table.total
-    weights = _sparse(table, zeros) if sparse else _fitted(table, total, params)
+    weights = _sparse(table, zeros, step) if sparse else _fitted(table, total, params, step)
 
     masked = int(table.counts[weights.weight < 0.5].sum()) / table.total
     if masked <= MOST_MASKED:
@@ -285,29 +288,33 @@ def _degenerate(table: ValueTable, why: str) -> ValueWeights:
     return ValueWeights(table, np.ones(table.counts.size, np.float32), "degenerate", caveats=caveats)
 
 
-def _sparse(table: ValueTable, zeros: int) -> ValueWeights:
-    """Cut where Poisson counts of the rate told by the share of zeros leave almost nothing."""
+def _sparse(table: ValueTable, zeros: int, step: int) -> ValueWeights:
+    """Cut where Poisson counts of the rate told by the share of zeros leave almost nothing.
+
+    The values are `step` times the counts.
+    """
     rate = -math.log(zeros / table.total)
-    values = np.arange(table.counts.size)
+    values = np.arange(table.counts.size) / step
     observed = table.total - np.cumsum(table.counts) + table.counts
-    expected = table.total * special.pdtrc(values - 1.0, rate)
+    expected = table.total * special.pdtrc(np.ceil(values) - 1.0, rate)
     allowed = (values > rate + 1) & (expected <= SPARSE_SHARE * np.maximum(observed, 1))
     cut = int(np.flatnonzero(allowed)[0]) if allowed.any() else table.counts.size
     sigma = math.sqrt(rate)
-    t_hot = (cut - 0.5 - rate) / sigma if allowed.any() else math.inf
-    return ValueWeights(table, (values < cut).astype(np.float32), "sparse", rate, sigma, t_hot=t_hot)
+    t_hot = (cut / step - 0.5 - rate) / sigma if allowed.any() else math.inf
+    weight = (np.arange(values.size) < cut).astype(np.float32)
+    return ValueWeights(table, weight, "sparse", rate * step, sigma * step, t_hot=t_hot)
 
 
-def _fitted(table: ValueTable, total: StackSum, params: OutlierParams) -> ValueWeights:
-    """Fit a normal distribution and the tails beyond it."""
-    unit, (middle, half) = total.unit, table.robust()
-    poisson = math.sqrt(max(middle * unit, 0)) / unit
+def _fitted(table: ValueTable, total: StackSum, params: OutlierParams, step: int) -> ValueWeights:
+    """Fit a normal distribution and the tails beyond it; the values are `step` times the counts."""
+    unit, (middle, half) = total.unit, table.robust(step)
+    poisson = math.sqrt(max(middle * unit * step, 0)) / unit
     counts = total.is_counts and half > QUIET * poisson
     if counts:
         half = max(half, poisson)
-    histogram = table.histogram(middle, half, params.max_sigma, counts and total.exponent == 0)
+    histogram = table.histogram(middle, half, params.max_sigma, counts and total.exponent == 0, step)
     below_zero = int(table.counts[table.centers() < 0].sum())
-    axis = Axis.of(middle * unit, half * unit, below_zero > NEGATIVE_SHARE * table.total, counts)
+    axis = Axis.of(middle * unit, half * unit, below_zero > NEGATIVE_SHARE * table.total, counts, step)
     h, upto, number = axis.forward(histogram.edges * unit), histogram.cumulative(), histogram.total
     normal = fit_normal(h, upto, number, params.fit)
     if normal is None:

@@ -252,3 +252,14 @@ def test_an_example_session_is_masked_where_it_is_broken(session_folder: Any) ->
     found = outlier_mask(stack)
     assert found.dead[y, x].all()
     assert 1e-3 < found.mask.mean() < 5e-3
+
+
+@pytest.mark.parametrize("dose", [0.5, 6, 30])
+@pytest.mark.parametrize("scale", [3, 32])
+def test_scaled_counts_have_the_mask_of_counts(dose: float, scale: int) -> None:
+    params = named("standard", shape=(256, 256), frames=2, stacks=1, dose=dose / 2, hot=(0.005, 0.005))
+    counts = simulate_session(params).stack(0).frames.sum(axis=0, dtype=np.int32)
+    plain, scaled = outlier_mask(counts), outlier_mask(counts * scale)
+    assert plain.mask.any() and np.array_equal(plain.mask, scaled.mask)
+    assert scaled.status == plain.status
+    assert (scaled.mu / scale, scaled.sigma / scale) == pytest.approx((plain.mu, plain.sigma), rel=0.01)
