@@ -19,7 +19,6 @@ from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.correction.verdict import verdict_on
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.numerics.simulate.params import SimulationParams
 from mrcz_dask.session.simulation import write_session
@@ -71,7 +70,7 @@ def scores(outcome: Outcome, paths: list[Path], params: SimulationParams) -> Ite
             mrcz_dask.read(path).sum(axis=0, dtype=np.float64)
             for path in (paths[k], outcome.plan.folder / result.output)
         ]
-        masked = is_masked(store.load(result.output.removesuffix(".mrcz"), "weight"))
+        masked = store.mask(result.output.removesuffix(".mrcz"))
         yield score_removed((images[0] - images[1]).astype("f4"), session.stack(k).truth, masked)
 
 

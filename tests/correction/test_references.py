@@ -18,7 +18,6 @@ from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.correction.verdict import LOST, verdict_on
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.sources import read_footer
-from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.session.store import SessionStore
@@ -47,9 +46,9 @@ def score(outcome: Outcome, paths: list[Path], k: int) -> RemovedScore:
         mrcz_dask.read(path).sum(axis=0, dtype=np.float64)
         for path in (paths[k], outcome.plan.folder / outcome.results[k].output)
     )
-    weight = SessionStore(outcome.plan.store).load(outcome.results[k].output.removesuffix(".mrcz"), "weight")
+    mask = SessionStore(outcome.plan.store).mask(outcome.results[k].output.removesuffix(".mrcz"))
     truth = simulate_session(EDGE).stack(k).truth
-    return score_removed(np.asarray(before - after, np.float32), truth, is_masked(weight))
+    return score_removed(np.asarray(before - after, np.float32), truth, mask)
 
 
 def test_the_edge_of_a_hole_stays(edges: list[Path], tmp_path: Path) -> None:
