@@ -22,7 +22,7 @@ BYTE_PIXEL, WIDE_PIXEL, FLOAT_PIXEL = 80, 115, 140
 HALF_OUTPUT = 20
 GAIN_PIXEL = 20
 # Bytes more for each of the first 4 Mi pixels, which the sums of 48 stacks take side by side.
-POOLED_PIXELS, POOLED_BYTE, POOLED_WIDE = 1 << 22, 30, 100
+POOLED_PIXELS, POOLED_BYTE, POOLED_WIDE = 1 << 22, 45, 100
 
 
 @dataclass(frozen=True, slots=True)
