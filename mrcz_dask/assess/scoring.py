@@ -25,6 +25,7 @@ from mrcz_dask.assess.results import (
     score_above,
 )
 from mrcz_dask.assess.tasks import CommonTask, CurveTask, MethodsTask, PairTask
+from mrcz_dask.correction.pooling import pooled_of
 from mrcz_dask.correction.references import StoredSums, evidence_of, references_of
 from mrcz_dask.correction.tasks import CorrectionTask, MemberRef
 from mrcz_dask.correction.windows import WindowSums
@@ -76,6 +77,7 @@ def score_pattern(task: CorrectionTask, windows: WindowSums | Exception | None =
         return StackPattern(task.name, {}, False)
     whole, even = (StoredSums.load(store, task, which) for which in ("", "_even"))
     found = references_of(task, whole, windows)
+    whole, even = _with_lasting(whole, task, ""), _with_lasting(even, task, "_even")
     if not found.images:
         return StackPattern(task.name, {}, False)
     finder = PatternFit(found.images, replace(task.settings.koma, method="fit"))
@@ -88,6 +90,14 @@ def score_pattern(task: CorrectionTask, windows: WindowSums | Exception | None =
     good = int(np.count_nonzero(~(whole.mask | hot)))
     evidence = evidence_of(task, found, pattern, pattern_even, good)
     return StackPattern(task.name, evidence, found.left_out)
+
+
+def _with_lasting(sums: StoredSums, task: CorrectionTask, which: str) -> StoredSums:
+    """Return the sums of a stack without the outliers, too, that only the stacks around it show."""
+    pooled = pooled_of(task.pool, task.name)
+    if pooled is None:
+        return sums
+    return sums.with_outliers(pooled.others if which else np.concatenate([pooled.hot, pooled.dead]), task)
 
 
 def score_common(task: CommonTask) -> CommonPattern:
@@ -247,14 +257,19 @@ class _Side:
 
     Attributes
     ----------
-    whole, even
-        Sums of all frames and of frames 0, 2, 4, ...; None without a sound mask.
+    own, whole, even
+        Sums of all frames as windows hold them, and, without lasting outliers, of all frames and of frames
+        0, 2, 4, ...; None without a sound mask.
     """
 
     def __init__(self, task: CorrectionTask, masked: bool) -> None:
         self.masked, self._task = masked, task
         self._rows = noise_rows(task.record.shape[1:])
-        self.whole, self.even = self._sums(""), self._sums("_even")
+        self.own = self._sums("")  # as the windows hold it
+        self.whole, self.even = (
+            _with_lasting(sums, task, which) if masked and sums is not None else sums
+            for sums, which in ((self.own, ""), (self._sums("_even"), "_even"))
+        )
 
     def _sums(self, which: str) -> StoredSums | None:
         record, store = self._task.record, SessionStore(self._task.store)
@@ -271,9 +286,9 @@ class _Side:
         self, task: CorrectionTask, windows: WindowSums | Exception | None = None
     ) -> PatternFit | None:
         """Prepare to find the pattern with a task's windows and method; None without windows or mask."""
-        if self.whole is None:
+        if self.own is None:
             return None
-        images = references_of(task, self.whole, windows, masked=self.masked).images
+        images = references_of(task, self.own, windows, masked=self.masked).images
         return PatternFit(images, task.settings.koma) if images else None
 
     def correction(self, sums: StoredSums, finder: PatternFit | None = None) -> ReadyCorrection:
@@ -302,8 +317,8 @@ def _at_radius(
     at_radius = replace(task, short=short, long=long, settings=replace(task.settings, koma=koma))
     corrections: Corrections = {}
     for ending, side in sides.items():
-        if side.whole is not None and side.even is not None:
-            images = references_of(at_radius, side.whole, masked=side.masked).images
+        if side.own is not None and side.even is not None:
+            images = references_of(at_radius, side.own, masked=side.masked).images
             plain = PatternFit(images[:1], replace(koma, method="plain"))
             corrections[f"plain{ending}"] = side.correction(side.even, plain)
             fit = PatternFit(images, replace(koma, method="fit"))

@@ -190,6 +190,7 @@ def curve_tasks(
                 "gain": settings["gain"],
             },
             "stack": [task.record.digest, task.record.gamma, task.record.made_with, task.record.mean_even],
+            "pool": task.pool and task.pool.digest,
             "windows": [[a, _digest_of(short, ready), _digest_of(long, ready)] for a, short, long in windows],
         }
         tasks.append(CurveTask(task.name, task.places, digest_of(depends), task, tuple(windows)))
@@ -229,6 +230,7 @@ def method_tasks(plan: Plan, params: AssessParams, ready: Sequence[AssessedStack
             "stack": [record.digest, record.made_with, record.mean_even],
             "methods": {name: task.key for name, task in methods.items()},
             "filter": filtered.settings.to_dict()["outliers"],
+            "pool": filtered.pool and filtered.pool.digest,
         }
         key = digest_of(depends)
         tasks.append(MethodsTask(filtered.name, filtered.places, key, methods, filtered, params.methods))

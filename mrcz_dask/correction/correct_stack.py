@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +28,6 @@ from mrcz_dask.gain.applied import GainedFrames, gain_for
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.noise.correlation import CorrelationSum, noise_rows
 from mrcz_dask.numerics.noise.quiet import middle_rows, noise_taken_off
-from mrcz_dask.numerics.outliers.weights import is_masked, near_another
 from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.numerics.reference.evidence import negligible
 from mrcz_dask.numerics.reference.koma import Pattern, PatternFit, spread
@@ -162,7 +160,7 @@ def fit_stack(
         if pooled is not None:
             flat = sums.mask.reshape(-1)
             added = {"n_hot": int((~flat[hot]).sum()), "n_dead": int((~flat[dead]).sum())}
-            sums = _masked(sums, np.concatenate([hot, dead]), task)
+            sums = sums.with_outliers(np.concatenate([hot, dead]), task)
         # without a sound mask nothing but pixels that are not finite is masked, and no pattern is taken off
         dose, good = record.mean / sums.n, int(sums.mask.size - np.count_nonzero(sums.mask))
         pattern = (finder if record.sound else nothing).find(sums.mean, dose, sums.mask)
@@ -173,7 +171,7 @@ def fit_stack(
         if scored and record.sound and record.mean_even is not None:
             even = StoredSums.load(store, task, "_even")
             if pooled is not None:  # not even by its odd frames, on which it is scored
-                even = _masked(even, pooled.others, task)
+                even = even.with_outliers(pooled.others, task)
             even_dose = record.mean_even / even.n
             pattern_even = finder.find(even.mean, even_dose, even.mask)
             evidence = evidence_of(task, references, pattern, pattern_even, good)
@@ -182,14 +180,6 @@ def fit_stack(
             held_out["filtered"] = even.correction(None, task)
             held_out["corrected"] = even.correction(pattern_even, task)
     return FittedStack(sums.mean, taken, correction, held_out, references, highest, evidence, added)
-
-
-def _masked(sums: StoredSums, at: NDArray[np.int64], task: CorrectionTask) -> StoredSums:
-    """Return the sums of a stack with more outliers, given by flat indices."""
-    weight = sums.weight.copy()
-    weight.reshape(-1)[at] = 0
-    mask = is_masked(weight)
-    return replace(sums, weight=weight, mask=mask, near=near_another(mask, task.settings.outliers.radius))
 
 
 def _caveats(task: CorrectionTask) -> tuple[str, ...]:

@@ -84,8 +84,18 @@ def pool_outliers(pool: Pool) -> str:
     DamagedSumError
         If a sum in the session store is damaged.
     """
+    _outliers_of(pool)
+    return pool.digest
+
+
+def _outliers_of(pool: Pool) -> list[Pooled]:
+    """Return the outliers of the stacks of a block, which are found where the session store has none.
+
+    They are not read back: a task that finds the same may be replacing them.
+    """
     store = SessionStore(pool.store)
-    if _stored(store, pool) is None:
+    pooled = _stored(store, pool)
+    if pooled is None:
         coarse = [store.load(m.stem, "coarse")[0].astype(np.float64) for m in pool.members]
         grids = np.array([(1 + image) * m.mean for image, m in zip(coarse, pool.members, strict=True)])
         with phase("fit"):
@@ -94,7 +104,7 @@ def pool_outliers(pool: Pool) -> str:
         kinds = [at for one in pooled for at in one]
         ends = np.cumsum([at.size for at in kinds])
         store.put(f"blocks/{pool.digest}", {"at": np.concatenate(kinds), "ends": ends}, {})
-    return pool.digest
+    return pooled
 
 
 def _stored(store: SessionStore, pool: Pool) -> list[Pooled] | None:
@@ -130,10 +140,4 @@ def pooled_of(pool: Pool | None, name: str) -> Pooled | None:
     names = [m.name for m in pool.members[pool.start : pool.stop]] if pool is not None else []
     if pool is None or name not in names:
         return None
-    store = SessionStore(pool.store)
-    pooled = _stored(store, pool)
-    if pooled is None:
-        pool_outliers(pool)
-        pooled = _stored(store, pool)
-    assert pooled is not None
-    return pooled[names.index(name)]
+    return _outliers_of(pool)[names.index(name)]

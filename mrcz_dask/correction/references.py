@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -69,6 +69,13 @@ class StoredSums:
         mask = is_masked(weight)
         near = near_another(mask, task.settings.outliers.radius)
         return cls(MeanImage(values, 2.0**-record.exponent / n), n, weight, mask, near)
+
+    def with_outliers(self, at: NDArray[np.int64], task: CorrectionTask) -> StoredSums:
+        """Return the sums with more outliers, given by flat indices."""
+        weight = self.weight.copy()
+        weight.reshape(-1)[at] = 0
+        mask = is_masked(weight)
+        return replace(self, weight=weight, mask=mask, near=near_another(mask, task.settings.outliers.radius))
 
     def correction(self, pattern: Pattern | None, task: CorrectionTask) -> Correction:
         """Build the stack's correction from a pattern; without one (None) it only fills outliers."""

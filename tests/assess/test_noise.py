@@ -184,7 +184,8 @@ def test_what_is_known_is_not_computed_again(night: Path, tmp_path: Path) -> Non
     assert fourth.begun == {
         "pattern of stacks": 7,
         "noise of stacks": 7,
-    }  # windows of the other radii are the same
+        "noise over radius": 7,
+    }  # windows of the other radii are the same, but not the stacks that show lasting outliers
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"key": "key"}', '{"key": "key", "result": {}}', "null"])

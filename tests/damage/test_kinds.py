@@ -36,6 +36,7 @@ NEEDS_NONE = {
     "counting/simulation.py": "is a simulation's truth",
     "engine/check_cluster.py": NO_DATA,
     "engine/jobs.py": FOR_PEOPLE,
+    "export/refined.py": FOR_PEOPLE,
     "export/run.py": FOR_PEOPLE,
     "formats/atomic.py": "is how the others write",
     "formats/defects.py": FOR_PEOPLE,
