@@ -14,7 +14,18 @@ from mrcz_dask.values.params import Settings, WriteParams
 # Settings that have an option of their own, by group.
 OPTIONS = {
     "outliers": ("rule",),
-    "koma": ("radius", "method", "form", "breaks"),
+    "koma": (
+        "radius",
+        "method",
+        "form",
+        "long",
+        "breaks",
+        "groups",
+        "smooth_limit",
+        "trust_reference",
+        "always",
+        "pool",
+    ),
     "input": ("mode0", "four_bit", "eer_frames", "eer_upsampling"),
 }
 NORMALIZED = ("mrcz", "zarr")
@@ -47,13 +58,20 @@ def _options(data: SessionData) -> Iterator[str]:
     for group, names in OPTIONS.items():
         for name in names:
             value = settings[group][name]
-            if name == "radius" or value != usual[group][name]:
-                yield from (f"--{name.replace('_', '-')}", str(value))
+            if (name == "radius" or value != usual[group][name]) and _has_option(value):
+                yield f"--{name.replace('_', '-')}"
+                if value is not True:
+                    yield str(value)
     if settings["koma"].get("break_after") is not None:
         yield from ("--break-after", f"{3600 * settings['koma']['break_after']:.9g}s")
     yield from _write(settings["write"])
     if data.gain is not None:
         yield from _gain(data.gain, settings["gain"])
+
+
+def _has_option(value: Any) -> bool:
+    """Return whether an option can have this value; a list, as of groups by hand, comes from a file."""
+    return not isinstance(value, list | tuple)
 
 
 def _write(write: Mapping[str, Any]) -> Iterator[str]:
@@ -88,13 +106,14 @@ def _gain(about: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
 
 
 def unnamed_settings(data: SessionData) -> dict[str, Any]:
-    """Return settings that differ from their defaults and that Python alone can set, no option of `koma`."""
+    """Return settings that differ from their defaults and that came from Python or a file, not an option."""
     usual = Settings().to_dict()
     unnamed = {}
     for group in (f.name for f in fields(Settings)):
         if group in ("write", "gain"):
             continue
         for name, value in data.settings[group].items():
-            if name not in (*OPTIONS.get(group, ()), "break_after") and value != usual[group].get(name):
+            named = name in (*OPTIONS.get(group, ()), "break_after") and _has_option(value)
+            if not named and value != usual[group].get(name):
                 unnamed[f"{group}.{name}"] = value
     return unnamed

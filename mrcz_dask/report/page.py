@@ -299,7 +299,7 @@ def _do_it_again(data: SessionData) -> Markup:
     extra = unnamed_settings(data)
     if extra:
         values = ", ".join(f"{name} = {value}" for name, value in extra.items())
-        parts.append(element("p", f"Given in a program, without an option: {values}."))
+        parts.append(element("p", f"Given in a program or a file, not by an option: {values}."))
     for title, command in other_commands(data):
         parts += [element("h3", title), element("pre", command)]
     groups = data.settings.items()

@@ -21,6 +21,8 @@ SETTINGS = [
         koma=KomaParams(radius=3, method="plain", form="divide", breaks="none", break_after=1.5),
         write=WriteParams(dtype="float32", codec="lz4:1"),
     ),
+    Settings(koma=KomaParams(long="around", groups="none", smooth_limit=0.05, pool=0, always=True)),
+    Settings(koma=KomaParams(trust_reference=True)),
     Settings(koma=KomaParams(radius=2), write=WriteParams(dtype="float32", format="tiff")),
     Settings(
         write=WriteParams(write="recompressed", format="mrcz"),
