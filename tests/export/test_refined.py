@@ -90,16 +90,19 @@ def test_the_script_runs_in_the_folder_wherever_it_is(
         assert (tmp_path / "out" / f"{epoch}_gain.mrc").exists()
 
 
-def test_rows_of_tiff_are_reversed(recorded: Path, tmp_path: Path, koma: Any) -> None:
+def test_rows_of_tiff_are_reversed(recorded: Path, references: Path, tmp_path: Path, koma: Any) -> None:
     tifffile = pytest.importorskip("tifffile")
     (tmp_path / "tiff").mkdir()
     for path in sorted((recorded / "night").glob("*.mrcs")):
         tifffile.imwrite(tmp_path / "tiff" / f"{path.stem}.tif", mrcz_dask.read(path)[:, ::-1])
         mdoc = path.with_name(f"{path.name}.mdoc").read_bytes()
         (tmp_path / "tiff" / f"{path.stem}.tif.mdoc").write_bytes(mdoc)
-    for name, session in (("mrc", recorded / "night"), ("tif", tmp_path / "tiff")):
-        koma(session, tmp_path / f"refs-{name}", radius=6, write="references")
-        export_refined_gain(tmp_path / f"refs-{name}", session, tmp_path / name, "warp", OPTICS)
+    koma(tmp_path / "tiff", tmp_path / "refs", radius=6, write="references")
+    for name, made, session in (
+        ("mrc", references, recorded / "night"),
+        ("tif", tmp_path / "refs", tmp_path / "tiff"),
+    ):
+        export_refined_gain(made, session, tmp_path / name, "warp", OPTICS)
     gains = [gain_of(tmp_path / name / "epoch_1_gain.mrc") for name in ("mrc", "tif")]
     assert np.corrcoef(*(gain.ravel() for gain in gains))[0, 1] > 0.99
 
