@@ -52,7 +52,7 @@ def koma(night: Path, out: Path, client: Any, listen: Callable[[Message], None])
 def test_every_stack_has_its_tasks_by_name(
     night: Path, serial: dict[str, bytes], home: Path, mrcz: Any, outputs: Any
 ) -> None:
-    """Windows may be shared, at the ends of a session."""
+    """Windows may be shared, at the ends of a session, and blocks share the outliers that last."""
     with scheduler(3) as client:
         prefixes, address = client.cluster.scheduler.task_prefixes, client.cluster.scheduler_address
         done = mrcz(
@@ -62,6 +62,7 @@ def test_every_stack_has_its_tasks_by_name(
     assert done.code == 0, done
     assert outputs(home / "out") == serial
     assert STACKS - 2 * RADIUS <= made.pop("window") <= STACKS
+    assert made.pop("pool-outliers") == -(-STACKS // (RADIUS + 4))  # one for each block
     assert made == dict.fromkeys(("sum-stack", "mask-stack", "correct-stack"), STACKS)
 
 
