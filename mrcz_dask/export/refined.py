@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -49,8 +51,6 @@ class RawMovie:
         Path of the movie; its name in the session; the stem of its files in the store.
     acquired
         In ISO form.
-    breaks
-        Stacks before which the pattern changes, of those near it.
     frames, dose
         Number of frames; counts per pixel and frame.
     pixel_size
@@ -65,7 +65,6 @@ class RawMovie:
     name: str
     stem: str
     acquired: str
-    breaks: tuple[str, ...]
     frames: int
     dose: float
     pixel_size: float | None
@@ -123,21 +122,22 @@ def export_refined_gain(
     PlaceError, SessionError
         When the run wrote no references, or no movie can be handed on.
     ParameterError
-        When nothing says the pixel size, or the pattern is additive.
+        When nothing says the pixel size, or no gain can do what the run did: it took a dark off, or the gain
+        had other exponents in one epoch.
     SpaceError, FormatError
         When the disk is full, or the session store is damaged.
     """
-    movies, left_out = _raw_movies(folder, session)
+    store = SessionStore(folder / STORE_NAME)
+    movies, starts, left_out = _raw_movies(folder, session, store)
     if not movies:
         reasons = some(f"{name} ({why})" for name, why in left_out.items())
         raise SessionError(f"{folder}: no movie to hand on: {reasons}")
-    store = SessionStore(folder / STORE_NAME)
     size = optics.pixel_size or next((m.pixel_size for m in movies if m.pixel_size), None)
     if size is None:
         raise ParameterError("the stacks say no pixel size; give it with --pixel-size")
     listen(messages.PhaseStarted(PHASE, len(movies), sum(m.path.stat().st_size for m in movies)))
     with whole_folder(target) as place:
-        epochs = _epochs(movies)
+        epochs = _epochs(movies, starts)
         for epoch in epochs:
             (place / epoch.folder).mkdir()
             for movie in epoch.movies:
@@ -153,24 +153,39 @@ def export_refined_gain(
     return Exported(target, tuple(movie.stem for movie in movies), left_out)
 
 
-def _raw_movies(folder: Path, session: Path) -> tuple[list[RawMovie], dict[str, str]]:
-    """Find the movies whose references a run wrote, in order of time; also why others are left out."""
-    movies, left_out = [], {}
+def _raw_movies(
+    folder: Path, session: Path, store: SessionStore
+) -> tuple[list[RawMovie], list[str], dict[str, str]]:
+    """Find the movies whose references a run wrote, in order of time.
+
+    Also return the times of the first stacks after breaks, which may be no such movies, and why others are
+    left out.
+    """
+    movies, left_out, times, starts = [], {}, {}, set()
     paths = sorted(folder.rglob(f"*{REFERENCE}"))
     if not paths:
         raise PlaceError(f"{folder}: no references; expected the output folder of koma --write references")
     for path in paths:
         stem = path.relative_to(folder).as_posix().removesuffix(REFERENCE)
         try:
-            movies.append(_raw_movie(session, stem, last_steps(read_footer(path) or {})))
+            steps = last_steps(read_footer(path) or {})
+            if not {"outliers", "koma"} <= steps.keys():
+                raise SessionError(f"{path}: no reference of koma; expected its provenance in the footer")
+            results = steps["koma"]["results"]
+            times[steps["outliers"]["inputs"][0]["name"]] = results["acquired"]
+            starts |= {one["first"] for one in results["breaks"]}
+            movies.append(_raw_movie(session, stem, steps, store))
         except (MrczDaskError, OSError) as error:
             left_out[stem] = str(error)
-    return sorted(movies, key=lambda movie: (movie.acquired, movie.stem)), left_out
+    if unknown := sorted(starts - times.keys()):
+        raise SessionError(f"{folder}: at {some(unknown)} the pattern changes, and its reference is gone")
+    movies.sort(key=lambda movie: (movie.acquired, movie.stem))
+    return movies, sorted(times[name] for name in starts), left_out
 
 
-def _raw_movie(session: Path, stem: str, steps: Mapping[str, Mapping[str, Any]]) -> RawMovie:
-    if not {"outliers", "koma"} <= steps.keys():
-        raise SessionError(f"{stem}{REFERENCE}: no reference of koma; expected its provenance in the footer")
+def _raw_movie(
+    session: Path, stem: str, steps: Mapping[str, Mapping[str, Any]], store: SessionStore
+) -> RawMovie:
     source, koma, gain = steps["outliers"]["inputs"][0], steps["koma"], GainParams()
     if "gain" in steps:
         gamma = (steps["gain"]["results"]["gamma"],)
@@ -181,6 +196,9 @@ def _raw_movie(session: Path, stem: str, steps: Mapping[str, Mapping[str, Any]])
         raise SessionError(f"{path}: only {kinds} can be handed on as they are; export movies instead")
     if path.stat().st_size != source["size"]:
         raise SessionError(f"{path}: has {path.stat().st_size} bytes, the movie of the run {source['size']}")
+    record = store.record(stem)
+    if record is not None and record.offset:
+        raise SessionError(f"{path}: all pixels have {record.offset} counts too many; no gain mends that")
     if koma["parameters"]["form"] == "subtract-raw":
         raise ParameterError("--form subtract-raw gives an additive pattern, which no gain takes off")
     with open_source(path) as reader:
@@ -189,7 +207,6 @@ def _raw_movie(session: Path, stem: str, steps: Mapping[str, Mapping[str, Any]])
             name=source["name"],
             stem=stem,
             acquired=koma["results"]["acquired"],
-            breaks=tuple(one["first"] for one in koma["results"]["breaks"]),
             frames=reader.shape[0],
             dose=float(steps["outliers"]["results"]["dose_per_frame"]),
             pixel_size=reader.pixel_size[0] if reader.pixel_size else None,
@@ -198,15 +215,10 @@ def _raw_movie(session: Path, stem: str, steps: Mapping[str, Mapping[str, Any]])
         )
 
 
-def _epochs(movies: Sequence[RawMovie]) -> list[Epoch]:
-    """Split movies, in order of time, at the stacks before which a run found a break."""
-    starts = {name for movie in movies for name in movie.breaks}
-    parts: list[list[RawMovie]] = [[]]
-    for movie in movies:
-        if movie.name in starts and parts[-1]:
-            parts.append([])
-        parts[-1].append(movie)
-    return [Epoch(f"epoch_{k}", tuple(part)) for k, part in enumerate(parts, 1)]
+def _epochs(movies: Sequence[RawMovie], starts: Sequence[str]) -> list[Epoch]:
+    """Split movies, in order of time, at the times from which on the pattern is another."""
+    parts = groupby(movies, lambda movie: bisect_right(starts, movie.acquired))
+    return [Epoch(f"epoch_{k}", tuple(part)) for k, (_, part) in enumerate(parts, 1)]
 
 
 def _write_gain(epoch: Epoch, place: Path, store: SessionStore, listen: Listener) -> None:
@@ -222,7 +234,16 @@ def _write_gain(epoch: Epoch, place: Path, store: SessionStore, listen: Listener
             used += 1
         listen(messages.StackDone(PHASE, movie.stem, movie.path.stat().st_size))
     response = 1 + total / max(used, 1)
+    if len({movie.gain.gamma for movie in epoch.movies}) > 1:
+        raise ParameterError(
+            "the exponent of the gain differs from stack to stack, which one gain cannot have; write movies "
+            "with koma, and export those"
+        )
     gain = gain_for(str(store.path), first.gain, first.gain.gamma[0])
+    if gain is not None and gain.dark is not None:
+        raise ParameterError(
+            "the run took a dark off, which no gain does; write movies with koma, and export those"
+        )
     image = (1 if gain is None else gain.image) / np.maximum(response, 0.1)
     defects = outliers >= MOSTLY * len(epoch.movies)
     if gain is not None:

@@ -13,6 +13,7 @@ from mrcz_dask.export.refined import export_refined_gain
 from mrcz_dask.export.texts import Optics
 from mrcz_dask.formats.defects import read_defects
 from mrcz_dask.formats.text.star import read_star
+from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.numerics.simulate import SimulatedSession, named
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.choices import Program
@@ -130,3 +131,30 @@ def test_what_cannot_be_handed_on_is_named(
         and "bytes, the movie of the run" in done.left_out[cut.stem]
     )
     assert not [path for path in tmp_path.iterdir() if path.name.endswith(".part")]
+
+
+def test_an_epoch_whose_first_movie_is_gone_is_still_one(
+    recorded: Path, references: Path, tmp_path: Path
+) -> None:
+    night = tmp_path / "night"
+    night.mkdir()
+    footers = {p: mrcz_dask.read_footer(p) or {} for p in references.glob("*_reference.mrc")}
+    breaks = [one for f in footers.values() for one in f["provenance"][1]["results"]["breaks"]]
+    (first,) = {one["first"] for one in breaks}
+    for path in (recorded / "night").iterdir():
+        if path.name != first:
+            (night / path.name).write_bytes(path.read_bytes())
+    done = export_refined_gain(references, night, tmp_path / "out", "relion", OPTICS)
+    assert set(done.left_out) == {Path(first).stem}
+    assert [len(list((tmp_path / "out" / name).iterdir())) for name in ("epoch_1", "epoch_2")] == [13, 12]
+
+
+def test_what_no_gain_can_do_is_refused(recorded: Path, tmp_path: Path, koma: Any) -> None:
+    dark, gain = tmp_path / "dark.mrc", tmp_path / "gain.mrc"
+    mrcz_dask.write(dark, np.full((1, *PARAMS.shape), 0.5, np.float32), codec="none")
+    mrcz_dask.write(gain, np.ones((1, *PARAMS.shape), np.float32), codec="none")
+    night, refs = recorded / "night", tmp_path / "refs"
+    koma(night, refs, radius=6, write="references", gain=GainOptions(str(gain), dark=str(dark)))
+    with pytest.raises(ParameterError, match="took a dark off"):
+        export_refined_gain(refs, night, tmp_path / "out", "relion", OPTICS)
+    assert not (tmp_path / "out").exists()
