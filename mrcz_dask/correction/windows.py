@@ -86,14 +86,14 @@ def windows_of(
     if usable[i]:
         del others[before]
     short = centered(others, before, koma.reach)
-    fitted, long = koma.method == "fit", list[int]()
-    if fitted and koma.long == "around":
-        long = centered(others, before, koma.waits_for)
+    fitted, long, waits = koma.method == "fit", list[int](), _waits_for(i, short, mates, koma)
+    if waits > koma.reach or (fitted and koma.long == "around"):
+        long = centered(others, before, waits)
     elif fitted and short:
         long = long_window(i, short[-1], koma.long_window, usable, start)
     cut_before = before < koma.reach or (fitted and len(long) < koma.long_window)
-    cut_after = len(others) - before < koma.waits_for
-    enough = bisect_left(others, epochs.final) >= koma.waits_for + max(koma.waits_for, before)
+    cut_after = len(others) - before < waits
+    enough = bisect_left(others, epochs.final) >= waits + max(waits, before)
     breaks = (epochs.at(start) if cut_before else None, epochs.at(stop) if cut_after else None)
     return Windows(
         short,
@@ -108,13 +108,25 @@ def stacks_until_final(i: int, stacks: Sequence[AssessedStack], epochs: Epochs, 
     """Return how many more stacks must be recorded until the windows of stack `i` are final."""
     start, _ = epochs.around(i)
     mates = mates_of(stacks, i, groups_of(stacks))
-    others = (k for k in count(start) if k != i and k not in mates and (k >= len(stacks) or stacks[k].usable))
+    later = (k for k in count(start) if k != i and k not in mates and (k >= len(stacks) or stacks[k].usable))
     before = sum(one.usable for k, one in enumerate(stacks[start:i], start) if k not in mates)
-    needed = koma.waits_for + max(koma.waits_for, before)
-    last = next(islice(others, needed - 1, None))
+    others = list(islice(later, before + 2 * max(koma.reach, koma.long_window)))
+    waits = _waits_for(i, centered(others, before, koma.reach), mates, koma)
+    last = others[waits + max(waits, before) - 1]
     unsettled = len(stacks) - epochs.final if epochs.final else 0
     behind = max(unsettled, koma.radius + (REACH if koma.breaks == "auto" else 0))
     return max(1, max(i, last) + 1 + behind - len(stacks))
+
+
+def _waits_for(i: int, short: Sequence[int], mates: Collection[int], koma: KomaParams) -> int:
+    """Return how many later usable stacks must be recorded before the windows of stack `i` are complete.
+
+    The long window reaches to both sides where as many stacks of the same specimen as the radius lie in
+    between: the short window then shows few specimens, often, and only more of them average out.
+    """
+    span = range(min(i, short[0]), max(i, short[-1]) + 1) if short else range(0)
+    around = koma.long == "around" or sum(k in span for k in mates) >= koma.radius
+    return max(koma.reach, koma.long_window // 2) if around and koma.method == "fit" else koma.reach
 
 
 def correction_tasks(

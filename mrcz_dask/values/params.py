@@ -241,7 +241,8 @@ class KomaParams(Parameters):
         For ``fit``: at most so many usable stacks in the long window.
     long
         For ``fit``: the long window ends with the short one's last stack (``before``), or has as many stacks
-        to either side (``around``), which removes more and has to wait for them.
+        to either side (``around``), which removes more and has to wait for them. Stacks with `radius` or more
+        of the same specimen near them, as in tilt series, have it ``around`` always.
     min_modes
         For ``fit``: fewest modes (degrees of freedom) of a band, so that the specimen is not fitted away.
     dose_spread
@@ -298,12 +299,6 @@ class KomaParams(Parameters):
     def pooled(self) -> int:
         """Return how many stacks on each side show outliers that persist; so few that no result waits."""
         return min(self.pool, self.radius + (4 if self.breaks == "auto" else 0))
-
-    @property
-    def waits_for(self) -> int:
-        """Return how many later usable stacks must be recorded before the windows of a stack are complete."""
-        around = self.method == "fit" and self.long == "around"
-        return max(self.reach, self.long_window // 2) if around else self.reach
 
     def _problems(self) -> Iterator[str]:
         yield from whole("radius", self.radius, 1, 100_000, unit=" stacks")

@@ -13,9 +13,11 @@ import pytest
 import mrcz_dask
 from benchmarks.truth import score_removed
 from mrcz_dask.api.reproduce import reproduce
+from mrcz_dask.correction.assess import Epochs
 from mrcz_dask.correction.footer import last_steps
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
+from mrcz_dask.correction.windows import windows_of
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.formats.sources import read_footer
@@ -26,7 +28,7 @@ from mrcz_dask.values.records import GROUP, UNTOUCHED
 from tests.correction.test_follow import bring, contents, followed
 
 TILTS = named("tilt series", tilts=3, stacks=9, shape=(64, 80), frames=4, hot=(0.0, 0.0), dead=0.0)
-KOMA = KomaParams(radius=2, long_window=5, breaks="none")
+KOMA = KomaParams(radius=2, long_window=6, breaks="none")
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,19 @@ def test_windows_hold_other_series_alone(tilts: list[Path], tmp_path: Path) -> N
         assert members and series not in members and len(step["inputs"][0]["names"]) == 4
         assert step["results"]["groups"] == [{"name": f"tilt series {series}", "reason": "as its name says"}]
         assert any(text.startswith(GROUP) and series in text for text in result.caveats)
+
+
+@pytest.mark.parametrize(("size", "around"), [(3, True), (2, False)])  # stacks of each series
+def test_the_long_window_of_a_tilt_reaches_to_both_sides(size: int, around: bool) -> None:
+    epochs, koma = Epochs(40, (), (), 40), KomaParams(radius=2, long_window=16)
+    for i in range(12, 28):
+        mates = {k for k in range(40) if k // size == i // size and k != i}
+        found = windows_of(i, [True] * 40, epochs, koma, mates)
+        others = [k for k in range(40) if k != i and k not in mates]
+        before = sum(k < i for k in others)
+        assert found.short == others[before - 2 : before + 2]
+        first, last = (before - 8, before + 8) if around else (max(0, before - 14), before + 2)
+        assert found.long == others[first:last]
 
 
 def test_the_plan_shows_groups_and_windows(tilts: list[Path], tmp_path: Path) -> None:
