@@ -87,7 +87,7 @@ def main(seed: int) -> None:
                 1000 * np.mean([float(one.noise[kind] or 0) for one in outcome.results])
                 for kind in ("filtered", "corrected")
             ]
-            words = (verdict_on(outcome.results) or "-").partition(":")[0]
+            words = verdict_on(outcome.results) or "-"
             shown = f"{error.mean():.2f}" if np.isfinite(error).all() else "-"
             print(
                 f"| {name} | {kept.mean():.3f} | {kept.min():.3f} | {shown} | "

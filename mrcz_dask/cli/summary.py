@@ -106,11 +106,11 @@ def _totals(outcome: Outcome, report: Path | None) -> Iterator[str]:
     noise = mean_noise(stacks).items()
     means = [f"{kind} -" if value is None else f"{kind} {value:.2e}" for kind, value in noise]
     yield f"correlated noise, held out, mean over stacks without high contrast: {', '.join(means)}"
-    if (verdict := verdict_on(stacks)) is not None:
-        yield verdict
     size_in, size_out = sum(stack.bytes_in for stack in stacks), sum(stack.bytes_out for stack in stacks)
     larger = f"; larger than the inputs: {LARGER[write]}" if size_out > size_in else ""
     yield f"{readable(size_in)} in, {readable(size_out)} out, in {plan.folder}{larger}"
+    if (verdict := verdict_on(stacks)) is not None:
+        yield verdict
 
 
 CAPTION = (

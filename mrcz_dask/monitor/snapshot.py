@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from mrcz_dask.correction.verdict import verdict_on
 from mrcz_dask.formats.metadata import parse_json
 from mrcz_dask.monitor.state import STATES, SessionState, StackState
 from mrcz_dask.values import messages
@@ -71,6 +72,8 @@ class Snapshot:
         Outlier pixels of the stacks that are done.
     noise
         Means of the held-out correlated noise over stacks that may be references: raw, filtered, corrected.
+    verdict
+        Sentence on what the run gained or lost; None before its end, and where nothing was measured.
     bytes_in, bytes_out
         Sizes of inputs and outputs of the stacks that are done.
     stacks_per_minute, bytes_per_minute
@@ -109,6 +112,7 @@ class Snapshot:
     hot: int
     dead: int
     noise: dict[str, float | None]
+    verdict: str | None
     bytes_in: int
     bytes_out: int
     stacks_per_minute: float | None
@@ -144,8 +148,7 @@ def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snaps
         Whether a run that did not say that it ended may still go on.
     """
     run, stacks, left_out = state.run, list(state.stacks.values()), state.left_out.values()
-    corrected = [s for s in stacks if s.result is not None and s.state in ("provisional", "done")]
-    results = [s.result for s in corrected if s.result is not None]
+    results = state.results
     stacks_per_minute, bytes_per_minute = _phase_rates(state, now)
     contrast = sorted((s for s in stacks if s.high_contrast), key=lambda s: s.key)
     recorded = sorted(s.acquired for s in stacks)[-LAST:]
@@ -168,10 +171,11 @@ def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snaps
         },
         left_out=len(left_out),
         rejected=sum(file.rejected for file in left_out),
-        high_contrast=sum(s.high_contrast for s in corrected),
+        high_contrast=sum(not r.usable and r.score is not None for r in results),
         hot=sum(r.hot for r in results),
         dead=sum(r.dead for r in results),
         noise=mean_noise(results),
+        verdict=verdict_on(results) if state.ended else None,
         bytes_in=sum(r.bytes_in for r in results),
         bytes_out=sum(r.bytes_out for r in results),
         stacks_per_minute=stacks_per_minute,
@@ -289,6 +293,8 @@ def facts(snapshot: Snapshot) -> Iterator[Fact]:
     yield Fact("outliers", "outlier pixels", f"{snapshot.hot} hot, {snapshot.dead} dead")
     noise = [f"{kind} {'-' if value is None else f'{value:.2e}'}" for kind, value in snapshot.noise.items()]
     yield Fact("noise", "correlated noise", ", ".join(noise))
+    if snapshot.verdict is not None:
+        yield Fact("verdict", "verdict", snapshot.verdict)
     yield Fact("contrast", "high contrast", _count(snapshot.high_contrast, "stack"))
     yield Fact("left_out", "left out", _count(snapshot.left_out - snapshot.rejected, "file"))
     yield Fact("updated", "last message", clock(snapshot.updated))

@@ -125,6 +125,12 @@ class SessionState:
     failures: int = 0
     marks: dict[str, deque[Mark]] = field(default_factory=dict)
 
+    @property
+    def results(self) -> list[StackResult]:
+        """Results of the stacks that are corrected, also of provisional ones."""
+        stacks = self.stacks.values()
+        return [s.result for s in stacks if s.result is not None and s.state in ("provisional", "done")]
+
     @classmethod
     def of(cls, moments: Iterable[Moment]) -> SessionState:
         """Return the state after a series of messages, such as those of the log."""

@@ -232,6 +232,8 @@ class SessionData:
     shared
         Mean over the stacks from which smooth structure was not taken off: coarse image of this structure,
         (by, bx), relative to the mean; None if there are none.
+    verdict
+        Sentence on what the run gained or lost, as `koma` and `status` print it; None = nothing was measured.
     problems
         Errors from files that could not be read.
     """
@@ -252,6 +254,7 @@ class SessionData:
     samples: Mapping[int, StackSample]
     high_contrast: Mapping[int, StackSample]
     shared: NDArray[np.float64] | None
+    verdict: str | None
     problems: tuple[str, ...]
 
     @property

@@ -109,6 +109,7 @@ def all_data(data: SessionData) -> dict[str, Any]:
         "running": data.running,
         "error": data.error,
         "verdict": level,
+        "sentence": data.verdict,
         "rules": [answer.to_dict() for answer in findings],
         "figures": {figure.key: figure.to_dict() for figure in figures(data)},
         "histograms": {s.name: histogram(s, look, "any").to_dict() for s, look in samples},

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mrcz_dask.correction.assess import spread_beyond_counting
 from mrcz_dask.correction.footer import last_steps
 from mrcz_dask.correction.tasks import STORE_NAME, output_stem
+from mrcz_dask.correction.verdict import verdict_on
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.monitor.state import SessionState, StackState
 from mrcz_dask.numerics.outliers.population import Census, Turnover, lifetime
@@ -100,6 +101,7 @@ def gather(folder: Path) -> SessionData:
         samples={s.number: reader.look(s) for s in sample(stacks, LOOKS)},
         high_contrast={s.number: reader.thumbnails(s) for s in contrast[:THUMBNAILS]},
         shared=reader.shared(stacks),
+        verdict=verdict_on(state.results),
         problems=tuple(reader.problems),
     )
 

@@ -88,6 +88,7 @@ def _header(data: SessionData, title: str, level: Level) -> Markup:
     refused = f", {count} file{'s' * (count > 1)} refused" if count else ""
     text = f"{done} of {len(data.stacks)} stacks done{refused}; {when} UTC."
     badge = element("span", WORDS[level], class_=f"level level-{level} overall")
+    verdict_line = [] if data.verdict is None else [element("p", element("strong", data.verdict))]
     sections = [
         ("verdict", "Verdict"),
         ("what", "What was done"),
@@ -97,7 +98,7 @@ def _header(data: SessionData, title: str, level: Level) -> Markup:
     links = (element("li", element("a", name, href=f"#{key}")) for key, name in sections)
     return joined(
         [
-            element("header", element("h1", title), element("p", badge, text)),
+            element("header", element("h1", title), element("p", badge, text), *verdict_line),
             element("nav", element("ul", *links), aria_label="Sections"),
         ]
     )

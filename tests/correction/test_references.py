@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,15 @@ from docs.study import specimen_table
 from mrcz_dask.correction.footer import last_steps
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
-from mrcz_dask.correction.verdict import LOST, verdict_on
+from mrcz_dask.correction.verdict import LOST, UNTOLD, fall, verdict_on, with_error
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.sources import read_footer
+from mrcz_dask.numerics.reference.evidence import Mean
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.params import ContrastParams, KomaParams, Settings, WriteParams
-from mrcz_dask.values.records import NO_PATTERN, SMOOTH_KEPT, UNTOUCHED
+from mrcz_dask.values.records import NO_PATTERN, SMOOTH_KEPT, UNTOUCHED, StackResult
 
 EDGE = named("hole edge", shape=(144, 160), stacks=9, frames=10, aim_error=2.0)
 TILTS = named(
@@ -109,6 +111,9 @@ def test_a_pattern_too_small_to_matter_stays_and_pixels_are_those_of_the_filter(
     outcome = koma(paths[0].parent, out, KomaParams(radius=4))
     assert all(any(text.startswith(NO_PATTERN) for text in one.caveats) for one in outcome.results)
     assert {one.remark for one in outcome.results} == {"no pattern"}
+    assert re.match(
+        r"KOMA (found|took) nothing .*; the outlier filter lowered", verdict_on(outcome.results) or ""
+    )
     koma(paths[0].parent, filtered, KomaParams(radius=4, groups=(("*", "all of one specimen"),)))
     always = koma(paths[0].parent, tmp_path / "always", KomaParams(radius=4, always=True))
     assert not any(NO_PATTERN in text for one in always.results for text in one.caveats)
@@ -122,12 +127,15 @@ def test_a_run_says_that_it_is_better_only_if_both_scores_agree(tmp_path: Path) 
         write_session(tmp_path / "session", named("standard", shape=(160, 160), stacks=9, frames=10))
     )
     results = koma(paths[0].parent, tmp_path / "out", KomaParams(radius=4)).results
-    assert (verdict_on(results) or "").endswith("whether some of the specimen went as well cannot be told.")
+    said = r"KOMA lowered correlated noise by \d+ ± \d+ % \(held out\); about \d+ % of the pattern is left\. "
+    assert re.fullmatch(said + rf"{UNTOLD}\.", verdict_on(results) or "")
     told = {"movement": {"explained": 0.0, "power": 1.0, "variance": 1e-3}}
     better = [replace(one, evidence=one.evidence | told) for one in results]
-    assert (verdict_on(better) or "").startswith("Better: the pattern lowers the DQE by ")
+    assert re.fullmatch(said + "None of the specimen is seen .*", verdict_on(better) or "")
     worse = [replace(one, noise=one.noise | {"corrected": 0.5}) for one in results]
-    assert (verdict_on(worse) or "").startswith("Not better beyond chance: ")
+    assert (verdict_on(worse) or "").startswith("No gain beyond chance: KOMA lowered correlated noise by -")
+    noisy = [replace(one, evidence=one.evidence | {"removed": (0.0,) * 4}) for one in results]
+    assert (verdict_on(noisy) or "").startswith("No gain beyond chance: ")  # R alone makes no run better
     again = koma(paths[0].parent, tmp_path / "out", KomaParams(radius=4)).results
     assert all(one.kept for one in again) and verdict_on(again) == verdict_on(results)
     assert verdict_on([]) is None
@@ -137,8 +145,23 @@ def test_a_run_says_that_it_is_better_only_if_both_scores_agree(tmp_path: Path) 
 def test_other_forms_are_judged_where_they_are_shares_of_the_mean(form: Any, tmp_path: Path) -> None:
     paths = list(write_session(tmp_path / "s", named("standard", shape=(144, 144), stacks=7, frames=6)))
     results = koma(paths[0].parent, tmp_path / "out", KomaParams(radius=3, form=form)).results
-    assert (verdict_on(results) is None) == (form == "subtract-raw")
+    assert (f"{UNTOLD} by this method" in (verdict_on(results) or "")) == (form == "subtract-raw")
     assert not any(NO_PATTERN in text for one in results for text in one.caveats)
+
+
+def test_the_error_is_that_of_the_ratio_of_the_means() -> None:
+    rng = np.random.default_rng(5)
+    before = rng.uniform(1, 3, (400, 20))
+    after = 0.7 * before + rng.normal(0, 0.1, before.shape)
+    stack = StackResult("", "", 0, 0, 0, 0, True, None, {}, (), "", 0, "")
+    falls = [
+        fall([replace(stack, noise={"a": b, "b": a}) for b, a in zip(*pair, strict=True)], "a", "b")
+        for pair in zip(before, after, strict=True)
+    ]
+    values, errors = np.transpose([(one.value, one.error) for one in falls if one is not None])
+    assert abs(values.mean() - 0.3) < 0.002
+    assert np.sqrt(2) * values.std() == pytest.approx(errors.mean(), rel=0.1)  # neighbors share references
+    assert with_error(Mean(0.274, 0.0213)) == "27 ± 2 %" and with_error(Mean(0.977, 0.005)) == "97.7 ± 0.5 %"
 
 
 @pytest.mark.slow

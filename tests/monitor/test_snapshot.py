@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
+from mrcz_dask.correction.verdict import verdict_on
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.monitor.snapshot import Snapshot, headline, snapshot
 from mrcz_dask.monitor.state import SessionState
+from mrcz_dask.report.gather import gather
 from mrcz_dask.session.log import read_messages
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings
@@ -46,6 +48,7 @@ def test_the_numbers_are_those_of_the_outcome(night: Path, tmp_path: Path) -> No
     assert (numbers.hot, numbers.dead) == (sum(r.hot for r in done), sum(r.dead for r in done))
     assert numbers.bytes_in == sum(r.bytes_in for r in done)
     assert numbers.bytes_out == sum(r.bytes_out for r in done)
+    assert numbers.verdict is not None and numbers.verdict == verdict_on(done) == gather(plan.folder).verdict
     usable = [r.noise["corrected"] for r in done if r.usable]
     assert numbers.noise["corrected"] == pytest.approx(sum(v for v in usable if v is not None) / len(usable))
 

@@ -164,6 +164,7 @@ def session_data(
         "samples": {},
         "high_contrast": {},
         "shared": None,
+        "verdict": None,
         "problems": (),
     }
     return SessionData(**values | more)
