@@ -53,6 +53,8 @@ PARSERS = {
     "tomllib": {"load", "loads"},
     "zarr": {"load", "open", "open_array", "open_consolidated", "open_group", "open_like"},
 }
+WITHOUT_WRAPPER = {"inner", "lanewise"}
+KERNELS = {*WITHOUT_WRAPPER, "compiled", "lanes_loop"}
 MAY_PARSE = {"formats/metadata.py", "live/transport/sender.py"}  # the reader, and what users copy by itself
 
 
@@ -135,3 +137,31 @@ def test_metadata_have_one_reader(modules: list[Module]) -> None:
         assert not found or module.path in MAY_PARSE, (
             f"{module.path} calls {found}; formats/metadata.py reads metadata, with one error for all"
         )
+
+
+def kernels_of(tree: ast.AST) -> dict[ast.FunctionDef, str]:
+    """Compiled functions of a module, and the decorator of each."""
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    found = ((node, one.id) for node in functions for one in node.decorator_list if isinstance(one, ast.Name))
+    return {node: name for node, name in found if name in KERNELS}
+
+
+def test_python_calls_no_inner_kernel() -> None:
+    """Without a wrapper for Python the call would end the process."""
+    folders = [ROOT, ROOT.parent / "tests", ROOT.parent / "benchmarks"]
+    trees = {path: ast.parse(path.read_text("utf-8")) for folder in folders for path in folder.rglob("*.py")}
+    inner = {
+        ("mrcz_dask." + ".".join(path.relative_to(ROOT).with_suffix("").parts), node.name)
+        for path, tree in trees.items()
+        for node, name in kernels_of(tree).items()
+        if name in WITHOUT_WRAPPER
+    }
+    for path, tree in trees.items():
+        kernels = kernels_of(tree)
+        names = {node.name for node, name in kernels.items() if name in WITHOUT_WRAPPER}
+        for node in (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)):
+            names |= {a.asname or a.name for a in node.names if (node.module, a.name) in inner}
+        inside = {node for kernel in kernels for node in ast.walk(kernel)}
+        for node in ast.walk(tree):
+            called = isinstance(node, ast.Name) and node.id in names and node not in inside
+            assert not called, f"{path}:{node.lineno}: {node.id} is for compiled code; decorate it `compiled`"

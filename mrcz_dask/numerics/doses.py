@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import LANES, ZERO, compiled, flat, total
+from mrcz_dask.numerics.kernels import LANES, compiled, flat, total
 from mrcz_dask.values.checks import in_runs
 
 # A frame's dose is another than the stack's beyond so many standard errors, and this share of it.
@@ -121,7 +121,7 @@ def _apart(frame: NDArray[Any], weight: NDArray[np.uint8], dose: float) -> tuple
 @compiled
 def _deviations(values: NDArray[Any], weight: NDArray[np.uint8], dose: float) -> tuple[int, float, float]:
     """Return number, sum and sum of squares of v - dose over good pixels, in float64 and a fixed order."""
-    good, sums, squares = ZERO, np.zeros(LANES), np.zeros(LANES)
+    good, sums, squares = 0, np.zeros(LANES), np.zeros(LANES)
     for start in range(0, values.size, LANES):
         part, kept = values[start : start + LANES], weight[start : start + LANES]
         for j in range(part.size):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import LANES, compiled, total
+from mrcz_dask.numerics.kernels import LANES, compiled, inner, total
 
 # stays in the first cache, and its sum fits 32 bits: BLOCK * 2**16 < 2**31
 BLOCK = 1 << 13
@@ -59,7 +59,7 @@ def moments(pixels: NDArray[Any]) -> tuple[int, int, int, int]:
     return low, high, total, squares  # type: ignore[return-value]  # int to Python
 
 
-@compiled
+@inner
 def _add(frame: NDArray[Any], total: NDArray[Any]) -> None:
     for i in range(total.size):
         total[i] += total.dtype.type(frame[i])

@@ -45,7 +45,7 @@ from mrcz_dask.numerics.counting.lanes import (
     settle,
     step,
 )
-from mrcz_dask.numerics.kernels import ZERO, compiled, lanes_loop, lanewise
+from mrcz_dask.numerics.kernels import compiled, inner, lanes_loop, lanewise
 
 NEAR = 3  # rows and columns between pixels whose clouds are fitted against each other
 HEADSTART = 0.75  # what steps from the best of nine places may add to the significance
@@ -87,7 +87,7 @@ def by_level(at: Places, some: Numbers, nx: int, order: Numbers) -> Numbers:
     return ends[: most + 1]
 
 
-@compiled
+@inner
 def mark_near(at: Places, begin: int, end: int, near: Flags, newest: Numbers, above: Numbers) -> None:
     """Flag electrons begin..end-1, and earlier ones, that lie within `NEAR` rows and columns of another and
     so influence its fit.
@@ -111,7 +111,7 @@ def mark_near(at: Places, begin: int, end: int, near: Flags, newest: Numbers, ab
         newest[column + NEAR] = row * PLACES + k
 
 
-@compiled
+@inner
 def mark_pair(near: Flags, k: int, j: int) -> None:
     """Flag two electrons as near each other."""
     flags_j, flags_k = near[j], near[k]
@@ -119,7 +119,7 @@ def mark_pair(near: Flags, k: int, j: int) -> None:
     near[k] = flags_k | CLOSE | (NEAR_NEW if flags_j & NEW else 0)
 
 
-@compiled
+@inner
 def sweep_batches(
     frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, some: Numbers, work: Image
 ) -> None:
@@ -133,7 +133,7 @@ def sweep_batches(
         begin = end
 
 
-@compiled
+@inner
 def likely(frame: Frame, clouds: Clouds, limits: Limits, at: Places, n: int, work: Image) -> int:
     """Keep the seeds that are significant enough to be electrons, at the front of the list; return how many.
 
@@ -152,7 +152,7 @@ def likely(frame: Frame, clouds: Clouds, limits: Limits, at: Places, n: int, wor
     return kept
 
 
-@compiled
+@inner
 def fit_one(frame: Frame, clouds: Clouds, limits: Limits, row: int, column: int, own: Floats, k: int) -> bool:
     """Fit an electron to the frame and, if it is significant, subtract its charge; return whether it was."""
     if start(patch(frame.z, row, column), own, k, clouds.table) < limits.least - HEADSTART:
@@ -164,7 +164,7 @@ def fit_one(frame: Frame, clouds: Clouds, limits: Limits, row: int, column: int,
     return good
 
 
-@compiled
+@inner
 def fit_first(
     frame: Frame,
     clouds: Clouds,
@@ -180,10 +180,10 @@ def fit_first(
 
     good[k - base] becomes True for these.
     """
-    lanes, lane_of = ZERO, np.empty(BATCH, np.int64)
+    lanes, lane_of = 0, np.empty(BATCH, np.int64)
     for j in range(some.size):
         k = some[j]
-        row, column = ZERO + at[k, 0], ZERO + at[k, 1]
+        row, column = 0 + at[k, 0], 0 + at[k, 1]  # int64
         if frame.plain[row, column]:
             gather(frame.z, at[k, 0], at[k, 1], work, lanes)
             lane_of[lanes] = k
@@ -206,16 +206,16 @@ def fit_first(
             good[k - base] = True
 
 
-@compiled
+@inner
 def fit_again(
     frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, some: Numbers, work: Image
 ) -> None:
     """Fit a batch of electrons far from each other once more, each to the frame without all the others."""
     at, own, near = electrons
-    lanes, lane_of = ZERO, np.empty(BATCH, np.int64)
+    lanes, lane_of = 0, np.empty(BATCH, np.int64)
     for j in range(some.size):
         k = some[j]
-        row, column = ZERO + at[k, 0], ZERO + at[k, 1]
+        row, column = 0 + at[k, 0], 0 + at[k, 1]  # int64
         if frame.plain[row, column]:
             gather(frame.z, at[k, 0], at[k, 1], work, lanes)
             work[OWN_U * BATCH + lanes], work[OWN_V * BATCH + lanes] = own[k, U], own[k, V]
@@ -242,7 +242,7 @@ def fit_again(
         exchange(frame.z, at[k, 0], at[k, 1], work, lane, own[k, SIGNIFICANCE] >= limits.least)
 
 
-@compiled
+@inner
 def _mark_moving(near: Flags, k: int, moved: float) -> None:
     near[k] = near[k] | MOVING if moved > SETTLED else near[k] & ~MOVING
 
@@ -281,7 +281,7 @@ def _largest(z: Image, row: int, column: int) -> Single:
     return _larger(_larger(first, last), _column(z, y, x + np.uintp(2)))
 
 
-@compiled
+@inner
 def search(
     frame: Frame,
     clouds: Clouds,
@@ -311,7 +311,7 @@ def search(
     return n
 
 
-@compiled
+@inner
 def _best(z: Image, row: int, column: int, cut: np.float32) -> tuple[int, int]:
     """Return the pixel within two with the largest smoothed rest above the cut; -1, -1: none."""
     best, place = cut, (-1, -1)

@@ -39,7 +39,7 @@ from mrcz_dask.numerics.counting.lanes import SIZE
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.counting.passes import NORM, fit_frame, inside_events, keep, merge
 from mrcz_dask.numerics.counting.places import PlaceMap, positions_of
-from mrcz_dask.numerics.kernels import ZERO, compiled, native
+from mrcz_dask.numerics.kernels import compiled, inner, native
 from mrcz_dask.values.errors import ParameterError
 
 CROWDING = 16  # pixels for each electron that there is room for at first
@@ -210,7 +210,7 @@ def find_components(
     return n
 
 
-@compiled
+@inner
 def _take(z: Image, y: int, x: int, most: float, stack: NDArray[np.int64], out: Floats) -> int:
     """Take a cluster off z into out; return 1, or 0 if it is an X-ray."""
     stack[0, 0], stack[0, 1], n, done = y, x, 1, 0
@@ -253,7 +253,7 @@ def deblend(frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, 
                 return found
             near[:n], near[n:found] = 0, NEW
             merge(at, own, near, n, found)
-            mark_near(at, ZERO, found, near, np.full(shape[1] + 2 * NEAR, NEVER), some)
+            mark_near(at, 0, found, near, np.full(shape[1] + 2 * NEAR, NEVER), some)
             sweep = some[: _flagged(near, found, NEW | NEAR_NEW, some)]
             sweep_batches(frame, clouds, limits, electrons, sweep, work)
             n = keep(electrons, sweep, found, limits.least, shape)
@@ -264,7 +264,7 @@ def deblend(frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, 
     return n
 
 
-@compiled
+@inner
 def _flagged(near: Flags, n: int, which: int, some: Numbers) -> int:
     """Put the numbers of those of n that have a flag into some; return how many they are."""
     m = 0

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from mrcz_dask.numerics.arrays import Floats, Image, Mask
-from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.numerics.kernels import compiled, inner
 
 Places = NDArray[np.int32]
 Flags = NDArray[np.uint8]
@@ -161,7 +161,7 @@ def share_polynomials(sharing: float) -> NDArray[np.float32]:
     return np.stack([e, a, b, c, d, *slopes, (2 * k + 1) * b]).astype(np.float32)
 
 
-@compiled
+@inner
 def node_of(place: float) -> int:
     """Return the row of the response table that is nearest to a position within a pixel."""
     return math.floor(place * STEPS + 0.5) + NODES // 2
@@ -188,7 +188,7 @@ def patch(z: Image, row: int, column: int) -> Patch:
     return left, middle, right
 
 
-@compiled
+@inner
 def _dot(column: Column, node: int, first: int, table: Floats) -> float:
     upper, middle, lower = table[node, first], table[node, first + 1], table[node, first + 2]
     return float(column[0] * upper + column[1] * middle + column[2] * lower)
@@ -211,7 +211,7 @@ def start(pixels: Patch, own: Floats, k: int, table: Floats) -> float:
     return best
 
 
-@compiled
+@inner
 def _dots(pixels: Patch, node: int, first: int, table: Floats) -> Column:
     left, middle = _dot(pixels[0], node, first, table), _dot(pixels[1], node, first, table)
     return left, middle, _dot(pixels[2], node, first, table)
@@ -226,7 +226,7 @@ def fit(frame: Frame, row: int, column: int, own: Floats, k: int, steps: int, ta
         _fit_uneven(frame.z, frame.response, row, column, own, k, steps, table)
 
 
-@compiled
+@inner
 def _fit_even(pixels: Patch, own: Floats, k: int, steps: int, table: Floats) -> None:
     nu, nv = node_of(own[k, U]), node_of(own[k, V])
     for _ in range(steps):
@@ -242,7 +242,7 @@ def _fit_even(pixels: Patch, own: Floats, k: int, steps: int, table: Floats) -> 
     _settle(own, k, table[nu, SQUARE] * table[nv, SQUARE], fz)
 
 
-@compiled
+@inner
 def _fit_uneven(
     z: Image, response: Image, row: int, column: int, own: Floats, k: int, steps: int, table: Floats
 ) -> None:
@@ -256,14 +256,14 @@ def _fit_uneven(
     _settle(own, k, sums[0], sums[6])
 
 
-@compiled
+@inner
 def _settle(own: Floats, k: int, ff: float, fz: float) -> None:
     good = ff > LEAST_POWER and 0 < fz < math.inf
     own[k, CHARGE] = fz / ff if good else 0.0
     own[k, SIGNIFICANCE] = fz / math.sqrt(ff) if good else 0.0
 
 
-@compiled
+@inner
 def _stepped(nu: int, nv: int, own: Floats, k: int, sums: Sums) -> tuple[int, int]:
     """Make a step from two nodes by the sums ff, fu, fv, uu, uv, vv, fz, uz, vz; return the new ones."""
     ff, fu, fv, uu, uv, vv, fz, uz, vz = sums
@@ -276,13 +276,13 @@ def _stepped(nu: int, nv: int, own: Floats, k: int, sums: Sums) -> tuple[int, in
     return node_of(own[k, U]), node_of(own[k, V])
 
 
-@compiled
+@inner
 def _moved(node: int, by: float) -> float:
     place = (node - NODES // 2) / STEPS + min(max(by, -LARGEST_STEP), LARGEST_STEP)
     return min(max(place, -SPAN), SPAN)
 
 
-@compiled
+@inner
 def _uneven_sums(z: Image, response: Image, row: int, column: int, nu: int, nv: int, table: Floats) -> Sums:
     """Return the products ff, fu, fv, uu, uv, vv, fz, uz, vz, each pixel with its response."""
     ff, fu, fv, uu, uv, vv, fz, uz, vz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0

@@ -10,7 +10,7 @@ import numpy as np
 
 from mrcz_dask.numerics.arrays import Image
 from mrcz_dask.numerics.counting.fitting import LARGEST_STEP, MARGIN, REACH, SOFTER, SPAN, STEPS, TAPS
-from mrcz_dask.numerics.kernels import compiled, lanes_loop, lanewise
+from mrcz_dask.numerics.kernels import inner, lanes_loop, lanewise
 
 Single = np.float32
 Three = tuple[Single, Single, Single]
@@ -194,7 +194,7 @@ def add_own(work: Image, n: int, shares: Image) -> None:
         _add_row(work, k, 6, f[2] * charge, g)
 
 
-@compiled
+@inner
 def padded(n: int) -> int:
     """Round n electrons up to whole vectors: return how many lanes are computed."""
     return (n + WIDTH - 1) // WIDTH * WIDTH

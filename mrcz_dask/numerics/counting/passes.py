@@ -41,7 +41,7 @@ from mrcz_dask.numerics.counting.fitting import (
     U,
 )
 from mrcz_dask.numerics.counting.lanes import BATCH, SIZE
-from mrcz_dask.numerics.kernels import ZERO, compiled
+from mrcz_dask.numerics.kernels import compiled, inner
 
 SIDE = np.float32(0.5)
 NORM = 1.5  # root of the sum of squares of the weights: the smoothed noise of unit noise
@@ -72,7 +72,7 @@ class SeedRows(NamedTuple):
     flags: NDArray[np.uint8]
 
 
-@compiled
+@inner
 def standardize_row(raw: NDArray[Any], y: int, inverse: Image, offset: Image, z: Image) -> None:
     """Convert row y of a raw frame to read noises, and write it to z."""
     row, scale, zero, out = raw[y], inverse[y], offset[y], z[y + MARGIN, MARGIN:-MARGIN]
@@ -80,7 +80,7 @@ def standardize_row(raw: NDArray[Any], y: int, inverse: Image, offset: Image, z:
         out[x] = np.float32(row[x]) * scale[x] - zero[x]
 
 
-@compiled
+@inner
 def band_seeds(
     raw: NDArray[Any], inverse: Image, offset: Image, z: Image, cut: np.float32, rows: SeedRows,
     top: int, stop: int, at: Places, found: int,
@@ -102,7 +102,7 @@ def band_seeds(
     return found
 
 
-@compiled
+@inner
 def _smooth_row(z: Image, y: int, column: Image, out: Image) -> None:
     """Put row y of the smoothed frame into out (nx + 2), with 0 at either end."""
     first, last = MARGIN - 1, z.shape[1] - MARGIN + 1  # rows first: only then it is known that pixels adjoin
@@ -114,7 +114,7 @@ def _smooth_row(z: Image, y: int, column: Image, out: Image) -> None:
         inner[x] = SIDE * (column[x] + column[x + 2]) + column[x + 1]
 
 
-@compiled
+@inner
 def _row_seeds(rows: SeedRows, y: int, cut: np.float32, at: Places, found: int) -> int:
     """Add the local maxima of smoothed row y; of equal adjacent pixels the first counts."""
     smooth, around, flags = rows.smooth, rows.around, rows.flags
@@ -139,7 +139,7 @@ def _row_seeds(rows: SeedRows, y: int, cut: np.float32, at: Places, found: int) 
     return found
 
 
-@compiled
+@inner
 def keep(electrons: Electrons, some: Numbers, n: int, least: float, shape: tuple[int, int]) -> int:
     """Remove electrons that are no longer significant from a list, and move the others to the pixels where
     they now are.
@@ -163,7 +163,7 @@ def keep(electrons: Electrons, some: Numbers, n: int, least: float, shape: tuple
     return kept
 
 
-@compiled
+@inner
 def _reseat(shape: tuple[int, int], at: Places, own: Floats, k: int) -> bool:
     """Give an electron that has moved on the pixel where it is now, for its next fit; return whether."""
     moved = False
@@ -178,7 +178,7 @@ def _reseat(shape: tuple[int, int], at: Places, own: Floats, k: int) -> bool:
     return moved
 
 
-@compiled
+@inner
 def _sort(at: Places, own: Floats, near: Flags, n: int) -> None:
     """Bring n places, nearly in raster order, into it."""
     for k in range(1, n):
@@ -192,7 +192,7 @@ def _sort(at: Places, own: Floats, near: Flags, n: int) -> None:
             j -= 1
 
 
-@compiled
+@inner
 def copy_place(at: Places, own: Floats, k: int, into_at: Places, into_own: Floats, into: int) -> None:
     """Copy electron k of one list to a position in another."""
     into_at[into, 0], into_at[into, 1] = at[k, 0], at[k, 1]
@@ -200,7 +200,7 @@ def copy_place(at: Places, own: Floats, k: int, into_at: Places, into_own: Float
         into_own[into, j] = own[k, j]
 
 
-@compiled
+@inner
 def merge(at: Places, own: Floats, near: Flags, n: int, total: int) -> None:
     """Merge the electrons n..total-1 of a list into the first n, so that all are in raster order."""
     late = total - n
@@ -284,20 +284,20 @@ def fit_frame(
     smooth, column = np.zeros((3, nx + 2), np.float32), np.empty(nx + 2, np.float32)
     rows = SeedRows(smooth, column, np.empty(nx + 2, np.float32), np.zeros(nx + WORD, np.uint8))
     work = np.zeros(SIZE, np.float32)
-    waiting = kept = searched = n_hidden = joined = n_joined = swept = n_some = n = ZERO
-    standardize_row(raw, ZERO, inverse, offset, z)
+    waiting = kept = searched = n_hidden = joined = n_joined = swept = n_some = n = 0
+    standardize_row(raw, 0, inverse, offset, z)
     for top in range(0, ny + 1, band):
         stop = min(top + band, ny + 1)
         found = band_seeds(raw, inverse, offset, z, limits.cut, rows, top, stop, seeds, waiting)
         last = stop > ny
-        ready = found if last else _before_row(seeds, ZERO, found, stop - LAG)
+        ready = found if last else _before_row(seeds, 0, found, stop - LAG)
         m = likely(frame, clouds, limits, seeds, ready, work)
         if kept + m > capacity:
             return -1
-        _copy_pixels(seeds, ZERO, first_at, kept, m)
+        _copy_pixels(seeds, 0, first_at, kept, m)
         kept = _fit_band(frame, clouds, limits, first_at, first, kept, m, work)
         waiting = found - ready
-        _copy_pixels(seeds, ready, seeds, ZERO, waiting)
+        _copy_pixels(seeds, ready, seeds, 0, waiting)
         upto = kept if last else _before_row(first_at, searched, kept, stop - SEARCH_LAG)
         around_these = np.arange(searched, upto)
         n_hidden = search(frame, clouds, limits, first_at, around_these, hidden_at, hidden, n_hidden)
@@ -318,14 +318,14 @@ def fit_frame(
     return keep(electrons, some[:n_some], n, limits.least, frame.even.shape)
 
 
-@compiled
+@inner
 def _copy_pixels(at: Places, first: int, into_at: Places, into: int, n: int) -> None:
     """Copy the pixels of n places from `first` on to another list, or to an earlier part of this one."""
     for k in range(n):
         into_at[into + k, 0], into_at[into + k, 1] = at[first + k, 0], at[first + k, 1]
 
 
-@compiled
+@inner
 def _add_close(near: Flags, begin: int, end: int, some: Numbers, n: int) -> int:
     """List the electrons begin..end-1 that are near another, behind n of some; return how many there are."""
     for k in range(begin, end):
@@ -334,7 +334,7 @@ def _add_close(near: Flags, begin: int, end: int, some: Numbers, n: int) -> int:
     return n
 
 
-@compiled
+@inner
 def _before_row(at: Places, least: int, n: int, row: int) -> int:
     """Return how many of n places are above a row; at least so many are."""
     while n > least and at[n - 1, 0] >= row:
@@ -342,7 +342,7 @@ def _before_row(at: Places, least: int, n: int, row: int) -> int:
     return n
 
 
-@compiled
+@inner
 def _join(
     first_at: Places, first: Floats, begin: int, end: int,
     hidden_at: Places, hidden: Floats, n_joined: int, n_hidden: int, row: int,
@@ -374,7 +374,7 @@ def _join(
     return total
 
 
-@compiled
+@inner
 def _fit_band(
     frame: Frame, clouds: Clouds, limits: Limits, at: Places, own: Floats, kept: int, n: int, work: Image
 ) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import compiled, flat
+from mrcz_dask.numerics.kernels import compiled, flat, inner
 from mrcz_dask.numerics.moments import shifted_sums
 from mrcz_dask.numerics.outliers.histogram import tabulate
 from mrcz_dask.numerics.sums import StackSum
@@ -50,7 +50,7 @@ class CorrelationSum:
         return (shifted_sums(self._total, 0.0)[1] - self.n) / (self.n * (self.n - 1))
 
 
-@compiled
+@inner
 def standardization(values: NDArray[Any]) -> tuple[float, float]:
     """Return a flat frame's mean, and the factor that gives it unit norm after that mean is subtracted.
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.arrays import Floats
-from mrcz_dask.numerics.kernels import compiled, native
+from mrcz_dask.numerics.kernels import compiled, inner, native
 from mrcz_dask.numerics.noise.correlation import standardization
 from mrcz_dask.values.errors import ParameterError
 
@@ -172,7 +172,7 @@ def _add(values: NDArray[Any], edges: NDArray[np.intp], total: NDArray[np.float3
     return True
 
 
-@compiled
+@inner
 def _add_line(
     line: NDArray[Any], middle: float, factor: float, total: NDArray[np.float32], squares: Floats
 ) -> None:

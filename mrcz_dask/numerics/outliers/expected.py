@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from mrcz_dask.numerics.arrays import Floats, Singles
-from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.numerics.kernels import compiled, inner
 
 FINEST = 16  # pixels along each side over which the brightness of a stack is averaged, at least
 BOX = 32  # pixels along a line whose mean tells the pattern of the line
@@ -59,7 +59,8 @@ class ExpectedCounts(NamedTuple):
 
     def across(self) -> Singles:
         """Return the expected counts of all columns at the rows of the blocks' centers, (t, b, nx)."""
-        return self.grids[..., self.left] * (1 - self.right) + self.grids[..., self.left + 1] * self.right
+        left, right = self.grids[..., self.left], self.grids[..., self.left + 1]
+        return np.ascontiguousarray(left * (1 - self.right) + right * self.right)
 
 
 def line_means(total: Singles, whole: ExpectedCounts) -> Lines:
@@ -75,7 +76,7 @@ def line_means(total: Singles, whole: ExpectedCounts) -> Lines:
     return columns, rows, squares.astype(np.float32)
 
 
-@compiled
+@inner
 def expected_at(level: Any, t: int, y: int, x: int) -> Any:
     """Return the expected counts of a pixel."""
     grids, above, down, left, right = level
@@ -85,7 +86,7 @@ def expected_at(level: Any, t: int, y: int, x: int) -> Any:
     return upper + (lower - upper) * down[y]
 
 
-@compiled
+@inner
 def pattern_at(lines: Any, y: int, x: int) -> Any:
     """Return the pattern of lines at a pixel: those of its column and of its row, less their mean."""
     columns, rows, squares = lines

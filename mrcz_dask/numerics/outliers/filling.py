@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from mrcz_dask.numerics.arrays import Floats, Mask
-from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.numerics.kernels import compiled, inner
 from mrcz_dask.numerics.outliers.weights import WEIGHT_STEPS
 from mrcz_dask.numerics.philox import Purpose, uniform
 from mrcz_dask.values.errors import OutlierError
@@ -228,7 +228,7 @@ def poisson(mean: Floats, u: Floats) -> Floats:
     return np.where(mean > 0, np.maximum(0, np.nan_to_num(counts)), 0.0)
 
 
-@compiled
+@inner
 def _corrected(pixels: Corrected, i: int) -> np.float32:
     """Return flat pixel i of values * factor, scaled, less the pattern; an empty one of either is none."""
     values, factor, pattern, step, divide, scale = pixels

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.arrays import Floats
-from mrcz_dask.numerics.kernels import compiled, flat
+from mrcz_dask.numerics.kernels import compiled, flat, inner
 
 BLOCK = 1 << 18  # pixels that fit a processor's cache
 TABLE_BITS = 17
@@ -204,7 +204,7 @@ def tabulate(values: NDArray[Any], nonfinite: NDArray[np.bool_] | None, reach: f
         low, high = max(least, int(middle - keep)), min(most, int(middle + keep))
 
 
-@compiled
+@inner
 def _entry(value: Any, first: int, shift: int, last: int) -> Any:
     return min(max((np.int64(value) >> shift) - first, 0), last)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.arrays import Floats
-from mrcz_dask.numerics.kernels import compiled, native
+from mrcz_dask.numerics.kernels import compiled, inner, native
 
 PIECE = 64  # pixels of a line in one mean
 SHORTEST = 2  # pieces of a part
@@ -167,7 +167,7 @@ def _add_pieces(
             _add_to(line, columns[y // PIECE])
 
 
-@compiled
+@inner
 def _add_to(line: NDArray[np.int64], total: NDArray[np.int64]) -> None:
     for x in range(line.size):
         total[x] += line[x]

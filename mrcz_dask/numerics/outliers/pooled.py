@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.arrays import Floats, Singles
-from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.numerics.kernels import compiled, inner
 from mrcz_dask.numerics.outliers.expected import (
     ExpectedCounts,
     expected_at,
@@ -184,13 +184,13 @@ def _scan(
             _run(part, expected, logs[0, 1] * trust[g], logs[1, 1] * trust[g], dead, out[2, y])
 
 
-@compiled
+@inner
 def _add(row: NDArray[Any], total: Singles) -> None:
     for x in range(row.size):
         total[x] += np.float32(row[x])
 
 
-@compiled
+@inner
 def _run(part: Singles, expected: Singles, of_part: Any, of_level: Any, run: Singles, most: Singles) -> None:
     """Add evidence to a running sum that does not fall below 0, and keep its largest value."""
     nothing = np.float32(0)
@@ -215,7 +215,7 @@ def _candidates(images: NDArray[Any], whole: Any, lines: Any, least: Singles) ->
     return found
 
 
-@compiled
+@inner
 def _add_logs(a: Any, b: Any, table: Ints) -> Any:
     """Return log(exp(a) + exp(b)), all in steps."""
     apart = abs(a - b)
@@ -291,4 +291,5 @@ def _chains(
                 stays = after[k + 1] + evidence[t, k]
                 moved[0] = _add_logs(moved[0], stays + birth, table)
                 moved[k + 1] = _add_logs(after[0] + death, stays, table)
-            after[:] = moved
+            for k in range(bad + 1):  # copying a slice takes Numba two seconds to compile
+                after[k] = moved[k]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import ZERO, compiled
+from mrcz_dask.numerics.kernels import compiled, inner
 from mrcz_dask.numerics.moments import moments
 from mrcz_dask.numerics.philox import BLOCKS, TILE, philox4x32
 
@@ -18,7 +18,7 @@ Correction = tuple[
 """Flat pattern, its step, whether to divide, scale (may be empty), partly kept pixels, their share, fill."""
 
 
-@compiled
+@inner
 def _correct_tile(frame: NDArray[Any], correction: Correction, start: int, k: int, out: Image) -> int:
     """Put w I' + (1 - w) fill of the flat pixels from `start` into out.
 
@@ -48,7 +48,7 @@ def _correct_tile(frame: NDArray[Any], correction: Correction, start: int, k: in
 @compiled
 def correct(frame: NDArray[Any], correction: Correction, out: Image) -> None:
     """Correct a flat frame: subtract the pattern, fill outliers; write the result to `out`."""
-    k = ZERO
+    k = 0
     for start in range(0, out.size, TILE):
         k = _correct_tile(frame, correction, start, k, out[start : start + TILE])
 
@@ -74,11 +74,11 @@ def correct_and_round(
         blocks[b] = np.uint64(b)
     low: Any = np.int64(32767)
     high: Any = np.int64(-32768)
-    total, squares, k = np.int64(0), np.int64(0), ZERO
+    total, squares, k = np.int64(0), np.int64(0), 0
     for start in range(0, frame.size, TILE):
         steps = out[start : start + TILE]
         k = _correct_tile(frame, correction, start, k, buffer[: steps.size])
-        philox4x32(blocks, ZERO, index, purpose, key, words)
+        philox4x32(blocks, 0, index, purpose, key, words)
         for b in range(BLOCKS):
             blocks[b] += np.uint64(BLOCKS)
         # pixel j takes half (j // BLOCKS) % 2 of word j // (2 BLOCKS) of block j % BLOCKS
@@ -95,7 +95,7 @@ def correct_and_round(
     return low, high, total, squares
 
 
-@compiled
+@inner
 def _round_part(
     values: NDArray[np.float32],
     words: NDArray[np.uint32],

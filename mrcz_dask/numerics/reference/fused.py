@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import LANES, compiled, total
+from mrcz_dask.numerics.kernels import LANES, compiled, inner, total
 
 Image = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -46,7 +46,7 @@ def two_sums(a: Image, b: Image) -> tuple[float, float]:
     return total(lanes), total(others)
 
 
-@compiled
+@inner
 def _add_to_lanes(row: NDArray[Any], lanes: Floats) -> None:
     for start in range(0, row.size, LANES):
         part = row[start : start + LANES]
@@ -54,7 +54,7 @@ def _add_to_lanes(row: NDArray[Any], lanes: Floats) -> None:
             lanes[j] += part[j]
 
 
-@compiled
+@inner
 def _row_sum(row: Floats, lanes: Floats) -> float:
     """Return the sum of a row; uses lanes."""
     for lane in range(lanes.size):
@@ -63,7 +63,7 @@ def _row_sum(row: Floats, lanes: Floats) -> float:
     return total(lanes)
 
 
-@compiled
+@inner
 def _add_products(own: Floats, first: Floats, second: Floats, lanes: Floats) -> None:
     """Add the products 00, 01, 02, 11, 12, 22 of a row to lanes (6, LANES)."""
     for start in range(0, own.size, LANES):
@@ -77,13 +77,13 @@ def _add_products(own: Floats, first: Floats, second: Floats, lanes: Floats) -> 
             lanes[5, j] += w[j] * w[j]
 
 
-@compiled
+@inner
 def _off_mean(row: NDArray[Any], masked: Mask, mean: float, out: Floats) -> None:
     for x in range(out.size):
         out[x] = 0.0 if masked[x] else row[x] - mean
 
 
-@compiled
+@inner
 def _scaled_off_mean(stack: Stack, y: int, masked: Mask, mean: float, out: Floats) -> None:
     values, factor, dose = stack
     row = values[y]
@@ -91,7 +91,7 @@ def _scaled_off_mean(stack: Stack, y: int, masked: Mask, mean: float, out: Float
         out[x] = 0.0 if masked[x] else np.float32(row[x]) * factor / dose - mean
 
 
-@compiled
+@inner
 def _add_row(row: Floats, level: int, columns: Floats, blocks: Floats) -> None:
     """Add a row to the sums of columns, and to those of blocks of 2**level (level 0 or 1)."""
     for x in range(row.size):

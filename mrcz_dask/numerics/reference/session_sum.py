@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.numerics.kernels import compiled, inner
 from mrcz_dask.numerics.reference.correction import ONE
 from mrcz_dask.numerics.reference.window import (
     NOBODY,
@@ -130,7 +130,7 @@ def factors(variance: Image, members: int) -> Image:
     return np.asarray(np.rint(np.where(np.isnan(variance), 1, factor) * ONE) / ONE, np.float32)
 
 
-@compiled
+@inner
 def _relative(value: Any, factor: float, limit: int) -> Any:
     """Return value * factor, rounded, at most `limit`."""
     steps = np.int64(np.rint(np.float64(value) * factor))
