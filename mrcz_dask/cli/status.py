@@ -126,9 +126,10 @@ def report(
     overwrite: Annotated[bool, info("Replace figures that are there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make OUT/report.html: a summary of the run, the detector's health, noise, odd stacks, and a verdict.
+    """Make OUT/report.html: what a run gained, how run and camera are, and which stacks to leave out.
 
-    The page is one file that needs no network. It is made from the session store, the log and the footers of
+    The page is one file that needs no network. OUT/leave-out.txt beside it lists the stacks to leave out, as
+    --exclude and grep read them. Both are made from the session store, the log and the footers of
     the outputs; the inputs may be gone. `koma` makes it at the end of every run.
 
     Exit code: 0 made, 2 wrong usage, 1 anything else.

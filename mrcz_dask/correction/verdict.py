@@ -39,7 +39,10 @@ def verdict_on(results: Iterable[StackResult]) -> str | None:
     found = session_evidence([StackEvidence.from_dict(one.evidence) for one in usable if one.evidence])
     if found is not None and found.harms:
         return loss(found)
-    by_filter, by_koma = fall(usable, "raw", "filtered"), fall(usable, "filtered", "corrected")
+    by_filter, by_koma = (
+        fall([(one.noise[before], one.noise[after]) for one in usable])
+        for before, after in (("raw", "filtered"), ("filtered", "corrected"))
+    )
     if by_filter is None or by_koma is None:
         return None
     filtered = f"the outlier filter lowered correlated noise by {with_error(by_filter)}"
@@ -63,12 +66,12 @@ def verdict_on(results: Iterable[StackResult]) -> str | None:
     return f"{koma}; {left} of the pattern is left{where}. {told}."
 
 
-def fall(usable: Sequence[StackResult], before: str, after: str) -> Mean | None:
+def fall(pairs: Sequence[tuple[float | None, float | None]]) -> Mean | None:
     """Return by what share of it a step lowers the mean held-out R, with the error from the stacks' scatter.
 
-    None where R was not measured in two stacks, or is not positive.
+    `pairs` has R of each stack before and after the step. None where R was not measured in two stacks, or is
+    not positive.
     """
-    pairs = [(one.noise[before], one.noise[after]) for one in usable]
     known = np.array([(b, a) for b, a in pairs if b is not None and a is not None]).reshape(-1, 2)
     was, now = known.mean(axis=0) if len(known) > 1 else (0.0, 0.0)
     if not was > 0:
@@ -81,11 +84,6 @@ def with_error(share: Mean) -> str:
     error = 100 * share.error
     digits = min(2, max(0, -math.floor(math.log10(error)))) if error > 0 else 0
     return f"{100 * share.value:.{digits}f} ± {error:.{digits}f} %"
-
-
-def loss_or_cost(found: SessionEvidence) -> str:
-    """Return a sentence on the loss of specimen, or words on the cost of the pattern if there was none."""
-    return loss(found) if found.harms else cost(found)
 
 
 def loss(found: SessionEvidence) -> str:

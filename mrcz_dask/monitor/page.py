@@ -162,7 +162,7 @@ def read_thumbnails(folder: Path, output: str) -> Thumbnails | None:
         kept = SessionStore(folder / STORE_NAME).thumbnails(stem)
     except (MrczDaskError, OSError, KeyError):
         return None
-    return None if kept is None else (output, kept[0])
+    return None if kept is None else (output, kept[0][:2])
 
 
 def _head(snapshot: Snapshot) -> Markup:

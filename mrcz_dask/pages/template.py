@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,19 @@ LEVELS = {
 }
 
 _COLORS = {name: value for name, value in list(globals().items()) if str(value).startswith("#")}
-VARIABLES = f":root {{ {' '.join(f'--{name.lower()}: {value};' for name, value in _COLORS.items())} }}\n"
+# The same on a dark ground.
+NIGHT = {
+    "WHITE": "#14181D", "INK": "#E6EAEE", "QUIET": "#AAB3BC", "LINK": "#7CC4FF", "PANEL": "#1E242B",
+    "RULE": "#7D8893", "LINE": "#39424C", "BAD": "#FF9B7A",
+}  # fmt: skip
+
+
+def variables(colors: Mapping[str, str]) -> str:
+    """Return the declarations of colors as CSS variables."""
+    return " ".join(f"--{name.lower()}: {value};" for name, value in colors.items())
+
+
+VARIABLES = f":root {{ {variables(_COLORS)} }}\n"
 # Also for the parts of a page that Bokeh keeps in shadow trees, which inherit the variables.
 STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
 # The head of a page whose plots are Bokeh's, in its template.

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.formats.places import stem_of
 from mrcz_dask.numerics.outliers.kept_fit import KeptFit
 from mrcz_dask.numerics.outliers.population import Lifetime, OutlierPlaces, Survival, Turnover
 from mrcz_dask.numerics.reference.evidence import SessionEvidence, StackEvidence, session_evidence
 from mrcz_dask.report.progress import RunTimes
 from mrcz_dask.values.records import Break, Record, is_too_quiet
 
+LEAVE_OUT = "leave-out.txt"  # names of the stacks to leave out, beside the report
 KINDS = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
 
 
@@ -148,6 +151,15 @@ class StackData:
         return self.usable is False and self.score is not None and (self.mask is None or self.mask.sound)
 
     @property
+    def no_use(self) -> str:
+        """Reason why the next program should leave the stack out; empty if it should not."""
+        if self.state == "failed":
+            return "not done"
+        if self.mask is not None and not self.mask.sound:
+            return f"not corrected: outlier mask {self.mask.status}"
+        return "part of its specimen was taken off" if is_too_quiet(self.caveats) else ""
+
+    @property
     def outlier_share(self) -> float | None:
         """Share of the frame's pixels that are hot or dead, from 0 to 1; None without a sound mask."""
         mask = self.mask
@@ -165,7 +177,8 @@ class StackSample:
     patch, weight, corner
         (2, y, x) float32 counts per frame before and after, (y, x) uint8 in 255ths, and where it begins.
     thumbnails, grays
-        (2, y, x) uint8, before and after, and the counts per frame that are 0 and 255.
+        (3, y, x) uint8, before, after and the pattern; the counts per frame that are 0 and 255, and the share
+        of the mean from 0 to 255 in the third.
     """
 
     fit: KeptFit | None = None
@@ -173,7 +186,7 @@ class StackSample:
     weight: NDArray[np.uint8] | None = None
     corner: tuple[int, int] = (0, 0)
     thumbnails: NDArray[np.uint8] | None = None
-    grays: tuple[float, float] = (0.0, 0.0)
+    grays: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +241,8 @@ class SessionData:
     health
         Health of the detector.
     samples
-        By number of the stack, of a sample; `high_contrast` has thumbnails of the stacks left out of windows.
+        By number of the stack, of a sample; one of them, from the middle of the session, has thumbnails.
+        `high_contrast` has those of the stacks left out of windows.
     shared
         Mean over the stacks from which smooth structure was not taken off: coarse image of this structure,
         (by, bx), relative to the mean; None if there are none.
@@ -273,6 +287,12 @@ class SessionData:
         stacks = [s for s in self.stacks if s.usable and not is_too_quiet(s.caveats)]
         pairs = [(s.noise.get(before), s.noise.get(after)) for s in stacks]
         return [(b, a) for b, a in pairs if b is not None and a is not None]
+
+    @property
+    def leave_out(self) -> dict[str, str]:
+        """Stems of the stacks that the next program should leave out, each with the reason."""
+        stacks = {stem_of(PurePath(s.name).name): s.no_use for s in self.stacks if s.no_use}
+        return stacks | {stem_of(PurePath(file.name).name): "damaged" for file in self.rejected}
 
     @property
     def failed(self) -> list[StackData]:

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.arrays import Floats
@@ -335,7 +336,22 @@ def _patch(data: FigureData) -> Figure:
     return figure
 
 
+def _picture(data: FigureData) -> Figure:
+    figure = _figure(2.9)
+    everywhere = np.ones(len(data.columns["row"]), bool)
+    low, high, span = (data.notes[name] for name in ("low", "high", "span_percent"))
+    scales = {"before": (low, high), "after": (low, high), "pattern_percent": (-span, span)}
+    for axes, (name, (black, white)) in zip(figure.subplots(1, 3), scales.items(), strict=True):
+        image = _image(data, everywhere, "row", "column", name)
+        shown = axes.imshow(image, cmap="gray", vmin=black, vmax=white, interpolation="none")
+        axes.set(xticks=[], yticks=[], title="pattern, % of the mean" if name[0] == "p" else name)
+        bar = figure.colorbar(shown, ax=axes, orientation="horizontal", pad=0.03, aspect=30)
+        bar.locator = MaxNLocator(4)
+    return figure
+
+
 DRAW: Mapping[str, Callable[[FigureData], Figure]] = {
+    "picture": _picture,
     "timeline": _timeline,
     "turnover": _turnover,
     "survival": _survival,

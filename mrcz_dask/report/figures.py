@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from mrcz_dask.numerics.doses import middle_doses
 from mrcz_dask.report.data import KINDS, Column, FigureData, SessionData, StackData, StackSample, worst
+from mrcz_dask.report.pictures import histogram, patch, picture
 
 
 def over_stacks(data: SessionData) -> Iterator[FigureData]:
     """Yield the figures that show all stacks of a session, without those that have no data."""
     makers = (
+        picture,
         timeline,
         turnover,
         survival,
@@ -314,70 +315,3 @@ def chosen(data: SessionData) -> list[tuple[str, StackData]]:
     last = worst([s for s in data.stacks if s.number in data.samples])
     stacks = [("first", first), ("worst", last)]
     return [(name, s) for name, s in stacks if s is not None and (name == "first" or s is not first)]
-
-
-def histogram(stack: StackData, look: StackSample, name: str) -> FigureData:
-    """Return the figure of one stack's histogram, with its fit, the residual, and the outlier weights."""
-    fit, mask = look.fit, stack.mask
-    assert fit is not None and mask is not None
-    total = int(fit.counts.sum()) + fit.below + fit.above
-    z = fit.z.astype(np.float64)
-    before = 2 * z[:1] - z[1:2] if z.size > 1 else z - 1
-    model = total * np.diff(special.ndtr(np.concatenate([before, z])))
-    dark, hot = mask.t_dark, mask.t_hot
-    return FigureData(
-        f"histogram.{name}",
-        f"Histogram, fit, residual and weight: stack {stack.number}, {stack.name}",
-        "Above: pixels of the sum and the normal curve that fits the good ones (on the axis on which "
-        "counting is symmetric). Middle: how far the histogram leaves the curve; beyond a tail's line are "
-        "outliers. Below: the weight, 1 = kept, 0 = replaced. "
-        f"{mask.n_hot} hot and {mask.n_dead} dead pixels; thresholds {_sigma(dark)} and {_sigma(hot)}.",
-        "Fig. 5",
-        {
-            "edge": fit.edges.tolist(),
-            "pixels": fit.counts.tolist(),
-            "model": _known(model),
-            "z": _known(z),
-            "residual": _known(fit.residual),
-            "weight": fit.weight.tolist(),
-        },
-        {
-            "t_dark": dark,
-            "t_hot": hot,
-            "dark_line": fit.dark_line,
-            "hot_line": fit.hot_line,
-            "below": fit.below,
-            "above": fit.above,
-        },
-    )
-
-
-def _known(values: Any) -> list[float | None]:
-    return [float(v) if np.isfinite(v) else None for v in values]
-
-
-def _sigma(threshold: float | None) -> str:
-    return "off" if threshold is None else f"{threshold:.2f} sigma"
-
-
-def patch(stack: StackData, look: StackSample, name: str) -> FigureData:
-    """Return the figure of the patch of a stack with most outliers, before and after correction."""
-    assert look.patch is not None and look.weight is not None
-    ny, nx = look.weight.shape
-    y, x = np.indices((ny, nx))
-    return FigureData(
-        f"patch.{name}",
-        f"Before and after: stack {stack.number}, {stack.name}",
-        f"Mean over frames of {nx} x {ny} pixels where most outliers are (rows from {look.corner[0]}, "
-        f"columns from {look.corner[1]}), on one gray scale. Marked are the outliers; afterwards none of "
-        "them should be seen, and no lines.",
-        "Fig. 6",
-        {
-            "row": (y.ravel() + look.corner[0]).tolist(),
-            "column": (x.ravel() + look.corner[1]).tolist(),
-            "before": look.patch[0].ravel().tolist(),
-            "after": look.patch[1].ravel().tolist(),
-            "weight": look.weight.ravel().tolist(),
-        },
-        {},
-    )

@@ -7,10 +7,11 @@ from typing import Any
 
 from mrcz_dask.assess.files import csv_bytes
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.report.data import FigureData, SessionData
-from mrcz_dask.report.figures import figures, histogram
+from mrcz_dask.report.data import LEAVE_OUT, FigureData, SessionData
+from mrcz_dask.report.figures import figures
 from mrcz_dask.report.gather import gather
-from mrcz_dask.report.questions import verdict
+from mrcz_dask.report.pictures import histogram
+from mrcz_dask.report.questions import answers, light
 from mrcz_dask.session.output_folder import make_folder
 from mrcz_dask.values.errors import OutputExistsError
 
@@ -20,7 +21,9 @@ PAPER_DPI = 300
 
 
 def write_page(folder: Path) -> Path:
-    """Write the report ``report.html`` into an output folder; an older one is replaced.
+    """Write the report ``report.html`` into an output folder, and ``leave-out.txt``, the stacks to leave out.
+
+    Older ones are replaced.
 
     Parameters
     ----------
@@ -43,8 +46,10 @@ def write_page(folder: Path) -> Path:
     """
     from mrcz_dask.report.page import page
 
-    path = folder / NAME
-    write_atomic(path, page(gather(folder)).encode("utf-8", "backslashreplace"))
+    path, data = folder / NAME, gather(folder)
+    names = "".join(f"{name}\n" for name in data.leave_out)
+    write_atomic(folder / LEAVE_OUT, names.encode("utf-8", "surrogateescape"))
+    write_atomic(path, page(data).encode("utf-8", "backslashreplace"))
     return path
 
 
@@ -96,7 +101,7 @@ def csv_of(figure: FigureData) -> bytes:
 
 def all_data(data: SessionData) -> dict[str, Any]:
     """Return everything that a report shows as a dict for JSON, with histograms of more stacks."""
-    level, findings = verdict(data)
+    found = answers(data)
     by_number = {s.number: s for s in data.stacks}
     samples = [(by_number[k], look) for k, look in data.samples.items() if look.fit is not None]
     return {
@@ -108,9 +113,10 @@ def all_data(data: SessionData) -> dict[str, Any]:
         "gain": data.gain,
         "running": data.running,
         "error": data.error,
-        "verdict": level,
-        "sentence": data.verdict,
-        "rules": [answer.to_dict() for answer in findings],
+        "verdict": data.verdict,
+        "lights": {about: light(some) for about, some in found.items()},
+        "rules": [answer.to_dict() for some in found.values() for answer in some],
+        "leave_out": data.leave_out,
         "figures": {figure.key: figure.to_dict() for figure in figures(data)},
         "histograms": {s.name: histogram(s, look, "any").to_dict() for s, look in samples},
         "runs": [run.to_dict() for run in data.runs],

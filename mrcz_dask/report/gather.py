@@ -36,7 +36,7 @@ from mrcz_dask.session.log import NAME, read_messages
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError, PlaceError
-from mrcz_dask.values.records import SMOOTH_KEPT, Break, StackRecord
+from mrcz_dask.values.records import SMOOTH_KEPT, Break, StackRecord, is_too_quiet
 
 # Stacks whose histograms and patches are in a report, and thumbnails of stacks left out of windows.
 LOOKS = 100
@@ -98,7 +98,7 @@ def gather(folder: Path) -> SessionData:
         warnings=tuple(text for _, text in state.warnings),
         runs=runs,
         health=health,
-        samples={s.number: reader.look(s) for s in sample(stacks, LOOKS)},
+        samples=reader.samples(stacks),
         high_contrast={s.number: reader.thumbnails(s) for s in contrast[:THUMBNAILS]},
         shared=reader.shared(stacks),
         verdict=verdict_on(state.results),
@@ -168,11 +168,19 @@ class _Reader:
         survival = census.survival()
         return Health(census.places(0), census.places(1), survival, lifetime(survival)), census.turnover
 
-    def look(self, stack: StackData) -> StackSample:
-        """Read histogram and patch of a stack."""
-        fit = self.attempt(lambda: self.store.histogram(stack.stem))
-        patch = self.attempt(lambda: self.store.patch(stack.stem))
-        return StackSample(fit) if patch is None else StackSample(fit, *patch)
+    def samples(self, stacks: Sequence[StackData]) -> dict[int, StackSample]:
+        """Read histograms and patches of a sample of stacks, and thumbnails of a good one in the middle."""
+        chosen = sample(stacks, LOOKS)
+        good = [s for s in chosen if s.usable and not is_too_quiet(s.caveats)]
+        found = {}
+        for stack in chosen:
+            fit = self.attempt(partial(self.store.histogram, stack.stem))
+            patch = self.attempt(partial(self.store.patch, stack.stem))
+            look = self.thumbnails(stack) if stack in good[len(good) // 2 :][:1] else StackSample()
+            if patch is not None:
+                look = replace(look, patch=patch[0], weight=patch[1], corner=patch[2])
+            found[stack.number] = replace(look, fit=fit)
+        return found
 
     def shared(self, stacks: Sequence[StackData]) -> NDArray[np.float64] | None:
         """Return the smooth structure that a sample of stacks shares and that was not taken off."""

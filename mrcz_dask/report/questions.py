@@ -1,152 +1,33 @@
-"""Questions that judge a session, such as "is the number of hot pixels rising?", for the report's verdict."""
+"""Questions that judge a session, such as "is the number of hot pixels rising?", for the report's lights."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable
 
 from mrcz_dask.correction.assess import RAW_SPREAD
-from mrcz_dask.correction.verdict import loss_or_cost
-from mrcz_dask.numerics.reference.evidence import RARE
+from mrcz_dask.correction.verdict import loss
+from mrcz_dask.numerics.reference.evidence import RARE, Mean
 from mrcz_dask.report.data import SessionData
+from mrcz_dask.report.judging import LEVELS, QUESTIONS, About, Answer, Level, question
 from mrcz_dask.values.records import is_too_quiet
 
 # Stacks that a trend needs at least; share of them at each end; stacks of a running median; pairs of noise.
 FEWEST, END_SHARE, NEIGHBORS, FEWEST_PAIRS = 6, 10, 5, 3
-
-Measure = Callable[["SessionData"], float | None]
-DataText = Callable[["SessionData"], str]
-Level = Literal["good", "look", "act", "unknown"]
-LEVELS: tuple[Level, ...] = ("good", "unknown", "look", "act")
-WORDS: dict[Level, str] = {"good": "good", "look": "look at this", "act": "act", "unknown": "not known"}
+HOURS = 1.0  # that a rate needs at least
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Record of one question about a session, the function whose number answers it, and that number's limits.
-
-    Attributes
-    ----------
-    key
-        Its name.
-    text
-        The question in plain words.
-    unit
-        Unit of the number, such as ``%`` or ``times``.
-    look, act
-        Above these numbers: look at this, act; None = that level is never reached.
-    advice
-        Advice at that level.
-    measure
-        Returns the number, or None where it is not known.
-    figure
-        The figure to look at; empty if there is none.
-    words
-        Returns what the number comes from; empty if there is nothing to say.
-    """
-
-    key: str
-    text: str
-    unit: str
-    look: float | None
-    act: float | None
-    advice: str
-    measure: Measure
-    figure: str = ""
-    words: DataText = lambda data: ""
-
-    def judge(self, data: SessionData) -> Answer:
-        """Measure a session; return the number and its level: good, look, act, or unknown."""
-        value = self.measure(data)
-        level: Level = "good"
-        if value is None or math.isnan(value):
-            level = "unknown"
-        elif self.act is not None and value > self.act:
-            level = "act"
-        elif self.look is not None and value > self.look:
-            level = "look"
-        return Answer(self, value, level, self.words(data))
-
-    def written(self, value: float | None) -> str:
-        """Return the number as text with its unit."""
-        if value is None:
-            return "-"
-        if self.unit == "standard errors":
-            moved = "yes, R fell" if value < 0 else "no, R rose"
-            return f"{moved} by {_plain(abs(value))} standard errors"
-        return self._number(value)
-
-    def _number(self, value: float) -> str:
-        return f"{_plain(100 * value)} %" if self.unit == "%" else f"{_plain(value)} {self.unit}".rstrip()
-
-    @property
-    def limits(self) -> str:
-        """Text of the limits, such as "look above 0.2 %, act above 0.5 %"."""
-        known = [("look", self.look), ("act", self.act)]
-        return ", ".join(f"{name} above {self._number(v)}" for name, v in known if v is not None)
+def answers(data: SessionData) -> dict[About, tuple[Answer, ...]]:
+    """Answer all questions about a session, about the run and about its camera; the worst come first."""
+    found = sorted((q.judge(data) for q in QUESTIONS), key=lambda answer: -LEVELS.index(answer.level))
+    return {about: tuple(a for a in found if a.question.about == about) for about in ("run", "camera")}
 
 
-def _plain(value: float) -> str:
-    """Return a number with three digits, never as a power of ten unless it is tiny."""
-    return f"{value:.0f}" if abs(value) >= 100 and math.isfinite(value) else f"{value:.3g}"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Answer to one question about a session: the number, its level, and words that explain it."""
-
-    question: Question
-    value: float | None
-    level: Level
-    words: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return question, answer, limits and advice as a dict for JSON."""
-        question = self.question
-        return {
-            "rule": question.key,
-            "question": question.text,
-            "level": self.level,
-            "value": self.value,
-            "words": self.words,
-            "unit": question.unit,
-            "look_above": question.look,
-            "act_above": question.act,
-            "advice": question.advice if self.level in ("look", "act") else "",
-        }
-
-
-def verdict(data: SessionData) -> tuple[Level, tuple[Answer, ...]]:
-    """Answer all questions about a session; return the worst level, and all answers with the worst first."""
-    answers = sorted((q.judge(data) for q in QUESTIONS), key=lambda answer: -LEVELS.index(answer.level))
-    known = [answer.level for answer in answers if answer.level != "unknown"]
-    return max(known, key=LEVELS.index, default="unknown"), tuple(answers)
-
-
-QUESTIONS: list[Question] = []
-
-
-def question(
-    text: str,
-    limits: tuple[str, float | None, float | None],
-    advice: str,
-    figure: str = "",
-    words: DataText = lambda data: "",
-) -> Callable[[Measure], Measure]:
-    """Return a decorator that adds a question, whose number the decorated function measures.
-
-    limits are the unit, and the numbers above which to look and to act.
-    """
-
-    def add(measure: Measure) -> Measure:
-        """Add the question with this function as its measure."""
-        QUESTIONS.append(Question(measure.__name__, text, *limits, advice, measure, figure, words))
-        return measure
-
-    return add
+def light(found: Iterable[Answer]) -> Level:
+    """Return the worst level of some answers; those that are not known count for nothing."""
+    known = [answer.level for answer in found if answer.level != "unknown"]
+    return max(known, key=LEVELS.index, default="unknown")
 
 
 @question(
@@ -154,6 +35,7 @@ def question(
     ("%", 0.01, 0.05),
     "0.5 % is typical. Far more: anneal the detector, or take a new gain reference.",
     "timeline",
+    about="camera",
 )
 def outlier_share(data: SessionData) -> float | None:
     """Return the share of pixels that are hot or dead in the last stacks (their median), from 0 to 1."""
@@ -178,10 +60,11 @@ def hot_words(data: SessionData) -> str:
 
 @question(
     "Is the number of hot pixels rising?",
-    ("times", 1.5, 3.0),
+    ("times", 1.5, None),
     "The detector ages while it is used: plan to anneal it, and compare with the next session.",
     "timeline",
     hot_words,
+    "camera",
 )
 def hot_growth(data: SessionData) -> float | None:
     """Return the number of hot pixels in the last stacks, divided by that in the first."""
@@ -191,19 +74,27 @@ def hot_growth(data: SessionData) -> float | None:
 
 @question(
     "How many hot pixels are added in an hour, for each million pixels?",
-    ("per hour", 200, 2000),
+    ("per hour", 200, None),
     "Find out what changed: temperature, dose rate, beam on the detector.",
     "turnover",
+    lambda data: "" if data.timed and data.stacks[-1].hours >= HOURS else "this needs times over an hour",
+    "camera",
 )
-def births_per_hour(data: SessionData) -> float | None:
-    """Return how many hot pixels are added in an hour, net of those that vanish, per million pixels."""
+def births_per_hour(data: SessionData) -> Mean | None:
+    """Return how many hot pixels are added in an hour, net of those that vanish, per million pixels.
+
+    The error is from the scatter over stacks. None where stacks have no times, or span less than an hour.
+    """
     moved = [s for s in data.stacks if s.turnover.hot_births is not None and s.mask is not None]
     if not data.timed or len(moved) < FEWEST:
         return None
-    net = sum((s.turnover.hot_births or 0) - (s.turnover.hot_deaths or 0) for s in moved)
+    net = [(s.turnover.hot_births or 0) - (s.turnover.hot_deaths or 0) for s in moved]
     first = next(s for s in data.stacks if s.outlier_share is not None)
     hours, pixels = moved[-1].hours - first.hours, moved[0].mask.pixels if moved[0].mask else 0
-    return net / hours / (pixels / 1e6) if hours > 0 and pixels else None
+    if hours < HOURS or not pixels:
+        return None
+    per_hour = 1e6 / pixels / hours
+    return Mean(sum(net) * per_hour, math.sqrt(len(net)) * statistics.stdev(net) * per_hour)
 
 
 @question(
@@ -211,6 +102,7 @@ def births_per_hour(data: SessionData) -> float | None:
     ("", 0, 20),
     "Put bad lines into a list of defects (koma --defects); many of them: have the camera looked at.",
     "lines",
+    about="camera",
 )
 def standing_out(data: SessionData) -> float | None:
     """Return the number of detector columns, rows and corners that have far more outliers than others."""
@@ -219,12 +111,12 @@ def standing_out(data: SessionData) -> float | None:
 
 
 def noise_words(data: SessionData, before: str, after: str) -> str:
-    """Return a text on how the mean of held-out R changed from one step of the correction to another."""
+    """Return a text on the mean of held-out R before and after a step of the correction."""
     means = [statistics.fmean(values) for values in zip(*data.noise_pairs(before, after), strict=True)]
     if not means or means[0] <= 0:
         return ""
     was, now = means
-    return f"by {abs(now / was - 1):.0%}, {1000 * was:.2f} to {1000 * now:.2f} (x 1000)"
+    return f"R x 1000: {1000 * was:.2f} before, {1000 * now:.2f} after"
 
 
 def noise_rise(data: SessionData, before: str, after: str) -> float | None:
@@ -267,7 +159,7 @@ def correction_raised_noise(data: SessionData) -> float | None:
     "Lower noise is no improvement then. Run again without --trust-reference and --always, or say with "
     "--groups which stacks show the same specimen.",
     "noise",
-    lambda data: "" if data.evidence is None else loss_or_cost(data.evidence),
+    lambda data: "" if data.evidence is None or not data.evidence.harms else loss(data.evidence),
 )
 def specimen_lost(data: SessionData) -> float | None:
     """Return the share of what was taken off that moves with the specimen, or of stacks that lost some."""

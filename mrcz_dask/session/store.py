@@ -208,8 +208,11 @@ class SessionStore:
             return bool(self.attributes(path) and self.arrays(path, *PICTURES[group]))
         return False
 
-    def thumbnails(self, stem: str) -> tuple[NDArray[np.uint8], float, float] | None:
-        """Read a stack's thumbnails, and the counts drawn black and white; None if there are none.
+    def thumbnails(self, stem: str) -> tuple[NDArray[np.uint8], float, float, float] | None:
+        """Read a stack's thumbnails (before, after, pattern), and the counts drawn black and white.
+
+        The fourth value is the share of the mean from gray to white in the image of the pattern; it is 0 if
+        an earlier version wrote them, without this image. None if there are none.
 
         Raises
         ------
@@ -220,7 +223,7 @@ class SessionStore:
         if not about:
             return None
         (images,) = self.arrays(f"thumbnails/{key_of(stem)}", "images")
-        return images, float(about["low"]), float(about["high"])
+        return images, float(about["low"]), float(about["high"]), float(about.get("span", 0.0))
 
     def patch(self, stem: str) -> tuple[Singles, NDArray[np.uint8], tuple[int, int]] | None:
         """Read the patch of a stack with most outliers: images, weights and position of its first pixel.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ ROWS = 2
 # Share of the pixels of the image after the correction that is darker than black, and brighter than white.
 CLIPPED = 0.005
 GRAYS = 255
+# Standard deviations of the pattern that are drawn black and white, and the gray of 0.
+SPAN, MIDDLE = 3.0, 127.5
 
 
 def keep_thumbnails(store: SessionStore, stem: str, mean: MeanImage, correction: Correction) -> None:
@@ -38,18 +41,22 @@ def keep_thumbnails(store: SessionStore, stem: str, mean: MeanImage, correction:
     correction
         Correction of each of its frames.
     """
-    images, (low, high) = in_grays(*thumbnails(mean, correction))
+    before, after, taken = thumbnails(mean, correction)
+    images, (low, high) = in_grays(before, after)
+    span = SPAN * float(taken.std())
+    pattern = np.rint(np.clip(taken / (span or 1.0), -1, 1) * MIDDLE + MIDDLE).astype(np.uint8)
+    average = float(before.mean())
     piece, weight, at = patch(mean, correction)
     with suppress(MrczDaskError, OSError):
         store.put_thumbnails(
             stem,
-            {"images": images, "patch": piece, "patch_weight": weight},
-            {"low": low, "high": high, "patch_at": list(at)},
+            {"images": np.concatenate([images, pattern[None]]), "patch": piece, "patch_weight": weight},
+            {"low": low, "high": high, "span": span / average if average > 0 else 0.0, "patch_at": list(at)},
         )
 
 
-def thumbnails(mean: MeanImage, correction: Correction) -> tuple[Image, Image]:
-    """Make thumbnails of a stack's mean image, before and after correction, by averaging blocks.
+def thumbnails(mean: MeanImage, correction: Correction) -> tuple[Image, Image, Image]:
+    """Make thumbnails of a stack's mean image, before and after correction, and of the pattern that goes.
 
     Parameters
     ----------
@@ -60,16 +67,21 @@ def thumbnails(mean: MeanImage, correction: Correction) -> tuple[Image, Image]:
 
     Returns
     -------
-    before, after
-        (y, x) float32, counts per frame, at most 192 pixels a side. Blocks that are cut off by the last rows
-        and columns are left out; of high blocks two rows are looked at.
+    before, after, taken
+        (y, x) float32, counts per frame, means of blocks, at most 192 a side; the third without what filled
+        outliers. Blocks that are cut off by the last rows and columns are left out; of high blocks two rows
+        are looked at.
     """
     ny, nx = mean.values.shape
     block = max(1, -(-max(ny, nx) // SIDE))
     rows = _rows(ny, min(block, ny))
     before = mean.values[rows].astype(np.float32) * np.float32(mean.factor)
-    after = correction.take_rows(rows).ready().apply(before)
-    return _binned(before, min(ROWS, block, ny), block), _binned(after, min(ROWS, block, ny), block)
+    ready = correction.take_rows(rows).ready()
+    unfilled = replace(ready.correction, fill=ready.correction.fill[:0])
+    kept = replace(ready, correction=unfilled, where=ready.where[:0], share=ready.share[:0]).apply(before)
+    many = min(ROWS, block, ny)
+    after, taken = (_binned(image, many, block) for image in (ready.apply(before), before - kept))
+    return _binned(before, many, block), after, taken
 
 
 def patch(mean: MeanImage, correction: Correction) -> tuple[Image, NDArray[np.uint8], tuple[int, int]]:

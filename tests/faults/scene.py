@@ -26,7 +26,7 @@ from mrcz_dask.values.params import KomaParams, Settings
 
 RADIUS = 4
 OURS = [sys.executable, "-m", "mrcz_dask.cli.app"]
-BESIDE = {"events.jsonl", "MANIFEST", "report.html", ".koma.lock"}
+BESIDE = {"events.jsonl", "MANIFEST", "report.html", "leave-out.txt", ".koma.lock"}
 
 Line = dict[str, Any]
 

@@ -13,13 +13,14 @@ from mrcz_dask.pages.template import (
     INK,
     LEVELS,
     LINK,
+    NIGHT,
     PANEL,
     QUIET,
     RULE,
     VERMILION,
     WHITE,
 )
-from mrcz_dask.report.questions import WORDS
+from mrcz_dask.report.judging import WORDS
 
 MARKS = (BLUE, VERMILION, GREEN, DARK)
 # Texts and their grounds; texts need a contrast of 4.5, marks and lines one of 3.
@@ -72,6 +73,11 @@ def test_contrast_is_that_of_wcag() -> None:
 @pytest.mark.parametrize(("text", "ground"), TEXTS)
 def test_texts_are_legible(text: str, ground: str) -> None:
     assert contrast(text, ground) >= TEXT_CONTRAST
+
+
+def test_texts_are_legible_on_a_dark_ground() -> None:
+    for text in ("INK", "QUIET", "LINK", "BAD"):
+        assert min(contrast(NIGHT[text], NIGHT[ground]) for ground in ("WHITE", "PANEL")) >= TEXT_CONTRAST
 
 
 @pytest.mark.parametrize("color", [*MARKS, RULE])

@@ -1,5 +1,8 @@
 """The report in a real browser: no complaint, nothing too wide, legible, the chooser works."""
 
+import shutil
+import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ CUT_OFF = """[...document.querySelectorAll("main *")].filter((one) => {
   if (one.closest(".scroll, [hidden], details:not([open]) > :not(summary)")) return false
   return one.getBoundingClientRect().right > window.innerWidth + 1
 }).map((one) => one.tagName + "." + one.className)"""
+AXE = "axe-core@4.10.3"
+BREACHES = """axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}).then((found) =>
+  found.violations.map((one) => one.id + ": " + one.nodes.map((node) => node.html).join("; ")))"""
 # The least contrast of any text with what it is written on.
 LEAST_CONTRAST = """(() => {
   const parse = (text) => text.match(/[\\d.]+/g).map(Number)
@@ -60,9 +66,40 @@ def address(copy: Path) -> str:
     return write_page(copy).as_uri()
 
 
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core, which looks for breaches of WCAG; skips without npm."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed")
+    folder = tmp_path_factory.mktemp("axe")
+    command = ["npm", "pack", "--silent", AXE]
+    if subprocess.run(command, cwd=folder, capture_output=True, timeout=120).returncode:
+        pytest.skip(f"npm cannot get {AXE}")
+    with tarfile.open(next(folder.glob("*.tgz"))) as package:
+        script = package.extractfile("package/axe.min.js")
+        assert script is not None
+        return script.read().decode()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "phone"), [(1300, False), (400, True)])
+def test_it_keeps_wcag_aa(width: int, phone: bool, scheme: str, address: str, tab: Any, axe: str) -> None:
+    tab.size(width, 900, phone=phone)
+    tab.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    tab.open(address)
+    tab.until_it_is(READY, True)
+    tab.ask("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+    tab.ask(axe + ";0")
+    assert tab.ask(BREACHES) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "phone"), [(1280, False), (390, True)])
-def test_it_fits_the_window_and_is_legible(width: int, phone: bool, address: str, tab: Any) -> None:
+def test_it_fits_the_window_and_is_legible(
+    width: int, phone: bool, scheme: str, address: str, tab: Any
+) -> None:
     tab.size(width, 800, phone=phone)
+    tab.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
     tab.open(address)
     tab.until_it_is(READY, True)
     assert tab.ask(TOO_WIDE) <= 0

@@ -7,8 +7,8 @@ import pytest
 
 from mrcz_dask.report.data import SessionData
 from mrcz_dask.report.drawing import threshold_at
-from mrcz_dask.report.figures import histogram
 from mrcz_dask.report.page import MOST_BINS, chooser
+from mrcz_dask.report.pictures import histogram
 
 from .conftest import session_data
 

@@ -65,7 +65,7 @@ def test_columns_of_a_figure_have_one_length(data: SessionData) -> None:
 
 def test_every_figure_says_what_to_look_for(data: SessionData) -> None:
     found = made(data)
-    assert len(found) == 12
+    assert len(found) == 13
     for one in found.values():
         assert len(one.caption) > 60 and one.caption.rstrip().endswith(".") and one.title in one.alt
     assert found["timeline"].paper == "Fig. 7a"

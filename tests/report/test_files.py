@@ -2,14 +2,16 @@
 
 import csv
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from mrcz_dask.report.data import SessionData
+from mrcz_dask.report.data import LEAVE_OUT, SessionData
 from mrcz_dask.report.figures import figures
 from mrcz_dask.report.files import KINDS, NAME, all_data, csv_of, file_name, write_figures, write_page
-from mrcz_dask.report.questions import QUESTIONS
+from mrcz_dask.report.judging import QUESTIONS
+from mrcz_dask.session.listing import list_stacks
 from mrcz_dask.values.errors import OutputExistsError, PlaceError
 
 
@@ -56,4 +58,20 @@ def test_all_data_are_plain(data: SessionData) -> None:
     assert set(found["figures"]) == {one.key for one in figures(data)}
     assert set(found["histograms"]) == {s.name for s in data.stacks}
     assert {one["rule"] for one in found["rules"]} == {question.key for question in QUESTIONS}
-    assert found["verdict"] in ("good", "look", "act")
+    assert found["verdict"] == data.verdict
+    assert {*found["lights"]} == {"run", "camera"} and {*found["lights"].values()} <= {"good", "look", "act"}
+
+
+def test_the_list_of_stacks_to_leave_out_is_read_by_koma_and_grep(
+    night: Path, copy: Path, undrawn: None
+) -> None:
+    write_page(copy)
+    path = copy / LEAVE_OUT
+    broken = path.read_text().split()
+    assert len(broken) == 1
+    left = list_stacks(night, exclude=[str(path)])
+    assert len(left.files) == 9 and not any(broken[0] in one.name for one in left.files) and not left.warnings
+    movies = copy / "movies.star"
+    movies.write_text("".join(f"Movies/{one.name} 1\n" for one in (*left.files, night / f"{broken[0]}.mrc")))
+    kept = subprocess.run(["grep", "-vwFf", path, movies], capture_output=True, text=True, check=True)
+    assert len(kept.stdout.splitlines()) == 9

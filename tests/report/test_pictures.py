@@ -5,7 +5,8 @@ import pytest
 from scipy import special
 
 from mrcz_dask.report.data import SessionData
-from mrcz_dask.report.figures import chosen, figures, histogram, patch
+from mrcz_dask.report.figures import chosen, figures
+from mrcz_dask.report.pictures import histogram, patch, picture
 from mrcz_dask.session.store import SessionStore
 
 from .conftest import session_data
@@ -56,3 +57,17 @@ def test_hot_pixels_are_gone_afterwards(data: SessionData) -> None:
     out = weight < 128
     assert out.any() and before[out].mean() > 3 * before[~out].mean()
     assert after[out].mean() < 1.5 * after[~out].mean()
+
+
+def test_the_first_picture_shows_the_pattern_that_was_taken_off(data: SessionData, out) -> None:  # type: ignore[no-untyped-def]
+    found = picture(data)
+    assert found is not None and next(figures(data)).key == "picture"
+    one = next(s for s in data.stacks if s.name in found.caption)
+    assert one.usable
+    before, after, percent = (np.array(found.columns[k]) for k in ("before", "after", "pattern_percent"))
+    total = SessionStore(out / "session.zarr").load(one.stem, "sum") / one.mask.shape[0]  # type: ignore[union-attr]
+    blocks = total[:128, :144].reshape(64, 2, 72, 2).mean(axis=(1, 3)).ravel()
+    seen = np.abs(blocks - before) < 0.02
+    assert seen.mean() > 0.9
+    good = seen & (np.abs(before - after) < 0.5)
+    assert np.corrcoef(before[good] - after[good], percent[good])[0, 1] > 0.95

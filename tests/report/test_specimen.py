@@ -14,7 +14,7 @@ from mrcz_dask.numerics.simulate import named
 from mrcz_dask.report.figures import over_stacks
 from mrcz_dask.report.files import write_page
 from mrcz_dask.report.gather import gather
-from mrcz_dask.report.questions import verdict
+from mrcz_dask.report.questions import answers
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.params import ContrastParams, KomaParams, Settings
 
@@ -37,7 +37,7 @@ def test_the_edge_that_stays_is_drawn_and_the_one_that_went_is_said(
     carry_out(make_plan(edges, tmp_path / "out", settings), SerialClient())
     data = gather(tmp_path / "out")
     drawn = {figure.key: figure for figure in over_stacks(data)}
-    level = next(one.level for one in verdict(data)[1] if one.question.key == "specimen_lost")
+    level = next(one.level for one in answers(data)["run"] if one.question.key == "specimen_lost")
     assert ("specimen" in drawn, level) == ((False, "act") if trust else (True, "good"))
     if not trust:
         percent = np.reshape(drawn["specimen"].columns["percent"], data.shared.shape)  # type: ignore[union-attr]

@@ -30,18 +30,18 @@ def correction(shape: tuple[int, int], seed: int = 0, form: Any = "subtract") ->
 @given(sides, sides)
 def test_they_are_small_and_show_the_whole_stack(ny: int, nx: int) -> None:
     mean = MeanImage(np.full((ny, nx), 30, np.int32), 1 / 10)
-    before, after = thumbnails(mean, correction((ny, nx)))
+    before, after, taken = thumbnails(mean, correction((ny, nx)))
     assert before.shape == after.shape and max(before.shape) <= SIDE
     block = -(-max(ny, nx) // SIDE)
     assert before.shape == (max(1, ny // block), max(1, nx // block))
-    assert np.allclose(before, 3)
+    assert np.allclose(before, 3) and taken.shape == before.shape
 
 
 @pytest.mark.parametrize("form", ["subtract", "divide"])
 def test_blocks_of_few_rows_are_means_of_all_their_pixels(form: str) -> None:
     values = np.random.default_rng(1).poisson(50, (2 * SIDE, 300)).astype(np.int32)
     made = correction(values.shape, form=form)
-    before, after = thumbnails(MeanImage(values, 0.1), made)
+    before, after, _ = thumbnails(MeanImage(values, 0.1), made)
     image = values.astype(np.float32) * np.float32(0.1)
     for found, whole in ((before, image), (after, made.ready().apply(image))):
         assert np.allclose(found, whole.reshape(SIDE, 2, 150, 2).mean(axis=(1, 3)), rtol=1e-5)
@@ -50,7 +50,7 @@ def test_blocks_of_few_rows_are_means_of_all_their_pixels(form: str) -> None:
 def test_of_high_blocks_two_rows_are_looked_at() -> None:
     values = np.zeros((20 * SIDE, 20), np.int32)
     values[::10] = 7
-    before, _ = thumbnails(MeanImage(values), correction(values.shape))
+    before, *_ = thumbnails(MeanImage(values), correction(values.shape))
     assert np.all(before == 7)
 
 
@@ -78,7 +78,7 @@ def test_every_way_of_writing_keeps_the_same_ones(
         found = SessionStore(tmp_path / "out" / "session.zarr").thumbnails(stack.stem)
         assert expected is not None and found is not None
         assert np.array_equal(found[0], expected[0]) and found[1:] == expected[1:]
-        assert found[0].shape == (2, 64, 80) and found[1] < found[2]
+        assert found[0].shape == (3, 64, 80) and found[1] < found[2]
 
 
 def test_a_pattern_is_gone_from_the_second_one(night: Path, tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_a_pattern_is_gone_from_the_second_one(night: Path, tmp_path: Path) -> N
     pattern = np.where(np.arange(SIDE) % 8 < 4, 3, -3).astype(np.int16)
     clean = np.full(stripes.shape, 255, np.uint8)
     made = Correction("subtract", np.tile(pattern, (SIDE, 1)), 0.1, clean, np.zeros(0, np.float32))
-    before, after = thumbnails(MeanImage(stripes, 0.1), made)
-    assert before.std() > 0.2 and after.std() < 1e-3
+    before, after, taken = thumbnails(MeanImage(stripes, 0.1), made)
+    assert before.std() > 0.2 and after.std() < 1e-3 and np.allclose(taken, before - after, atol=1e-6)
 
 
 def test_a_stack_is_done_without_them_too(
@@ -106,7 +106,7 @@ def test_they_are_read_as_they_were_kept(tmp_path: Path) -> None:
     assert store.thumbnails("a") is None
     keep_thumbnails(store, "a", MeanImage(np.full((9, 9), 3, np.int32)), correction((9, 9)))
     found = store.thumbnails("a")
-    assert found is not None and found[0].shape == (2, 9, 9)
+    assert found is not None and found[0].shape == (3, 9, 9)
     assert module.SIDE == 192
 
 

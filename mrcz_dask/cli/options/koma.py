@@ -250,4 +250,4 @@ class RunGroup(OptionGroup, panel="Running"):
         "Print where the time went, and write OUT/profile.json, and OUT/dask-report.html of a cluster. The "
         "outputs are the same.",
     )
-    report: bool = option(True, "Make OUT/report.html, the report of the session.")
+    report: bool = option(True, "Make OUT/report.html, the report of the session, and OUT/leave-out.txt.")
