@@ -19,6 +19,10 @@ SMALLEST = 0.03  # relative to the lines on both sides
 WIDEST, SUSPECT = 3, 0.6  # lines side by side that differ by this share of the limit; more are no defect
 MOST = 0.02  # of all lines
 MAD = 1.4826
+NEAREST, FARTHEST = (
+    2,
+    6,
+)  # sigma from the center that a pixel counts at most: where lines are found; their excess
 END_NATS = 6.0  # evidence that a line ends before the edge of the image
 
 
@@ -50,22 +54,25 @@ class BadLine(NamedTuple):
         return (along, across) if self.axis == 0 else (across, along)
 
 
-def bad_lines(values: NDArray[Any], low: float, high: float) -> tuple[BadLine, ...]:
+def bad_lines(values: NDArray[Any], middle: float, sigma: float) -> tuple[BadLine, ...]:
     """Find the bad rows and columns of a sum.
 
     Parameters
     ----------
     values
         (y, x) counts.
-    low, high
-        What lies outside is taken as these, so that outliers move no mean.
+    middle, sigma
+        Center and width of the good pixels, counts. Pixels far from the center count as nearer ones, so that
+        a few broken ones make no line.
     """
     found: list[BadLine] = []
     ny, nx = values.shape
     if min(ny, nx) < 2 * SHORTEST * PIECE:
         return ()
     columns, rows = np.zeros((ny // PIECE, nx), np.int64), np.zeros((ny, nx // PIECE), np.int64)
+    low, high = middle - NEAREST * sigma, middle + NEAREST * sigma
     _add_pieces(native(values), math.floor(low), math.ceil(high), columns, rows)
+    low, high = middle - FARTHEST * sigma, middle + FARTHEST * sigma
     for axis, pieces in enumerate((columns, rows.T)):
         for place, excess in _bad_places(pieces / PIECE):
             start, stop, mean = _ends(values, axis, place, excess, low, high)

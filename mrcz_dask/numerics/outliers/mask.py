@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,13 @@ from mrcz_dask.numerics.moments import moments
 from mrcz_dask.numerics.outliers.histogram import ValueTable
 from mrcz_dask.numerics.outliers.lines import BadLine, bad_lines
 from mrcz_dask.numerics.outliers.value_weights import QUIET, FitRecord, MaskStatus, ValueWeights, weigh_values
-from mrcz_dask.numerics.outliers.weights import byte_weight, is_masked, near_another
+from mrcz_dask.numerics.outliers.weights import (
+    WEIGHT_STEPS,
+    byte_weight,
+    is_masked,
+    near_another,
+    sorted_around,
+)
 from mrcz_dask.numerics.sums import MEASURED, StackSum, sum_stack
 from mrcz_dask.values.checks import checked, expect
 from mrcz_dask.values.params import OutlierParams
@@ -25,7 +31,10 @@ SIDE = 32
 DIMMEST = 16  # no block is taken for darker than the median by more than this factor
 INT32_MAX = 2**31 - 1
 FLAT_BITS = 8
-LINE_SIGMA = 6  # pixels further from the center count as this far in the means of lines
+DARKEST, BRIGHTEST = 1 / 8, 2  # of the specimen, over the median
+NEAR_DARK, NEAR_HOT = 1.25, 0.8  # over the threshold: within it a pixel is like those around
+NOISE = 1.4826 / math.sqrt(2)  # over the median difference of two pixels
+SAMPLE = 1 << 18  # pixels that are looked at together
 
 MISFIT = 0.015
 WIDE = 1.2
@@ -177,6 +186,8 @@ class OutlierMask:
         Histogram and residuals for plots; None where nothing was fitted.
     lines
         Rows and columns, or parts of them, that read too much or too little; all their pixels are masked.
+    shared
+        Flat indices of pixels that are as bright or dark as those around, and so are none.
     """
 
     mask: Mask
@@ -196,11 +207,13 @@ class OutlierMask:
     mean: float
     fit: FitRecord | None
     lines: tuple[BadLine, ...] = ()
+    shared: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
 
     @property
     def weight(self) -> NDArray[np.float32]:
         """(y, x) float32 Weight of each pixel: 1 = good, 0 = outlier (Eq. 6); 0 where not finite."""
         image: NDArray[np.float32] = self.weights.look_up(self.weights.of_entry)
+        image.reshape(-1)[self.shared] = 1
         for line in self.lines:
             image[line.pixels] = 0
         return image
@@ -272,6 +285,8 @@ def outlier_mask(
 
     weights = Weights(lit, values.table, values.weight)
     weight255 = weights.look_up(byte_weight(values.weight))
+    shared = _shared(lit, values, weight255)
+    weight255.reshape(-1)[shared] = WEIGHT_STEPS
     lines = _lines(lit, values) if params.lines else ()
     for line in lines:
         weight255[line.pixels] = 0
@@ -290,17 +305,42 @@ def outlier_mask(
     return OutlierMask(
         mask, weight255, weights, hot, dead, near_another(mask, params.radius), values.t_dark, values.t_hot,
         values.mu, values.sigma, values.status, caveats, values.misfit, lit is not total,
-        masked_mean(total, mask), values.fit, lines,
+        masked_mean(total, mask), values.fit, lines, shared,
     )  # fmt: skip
+
+
+def _shared(total: StackSum, values: ValueWeights, weight: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Return the pixels with a weight below 1 that the specimen made, not the detector.
+
+    On the axis of the histogram they are near to the median of the 24 pixels around, or, if dark, to the
+    sixth darkest of these. Where these are as dark or bright as broken ones, a block of pixels may be broken.
+    """
+    middle, image = values.middle / total.unit, total.values
+    below = weight < WEIGHT_STEPS if total.nonfinite is None else (weight < WEIGHT_STEPS) & ~total.nonfinite
+    at = np.flatnonzero(below) if values.status == "ok" and middle > 0 else np.zeros(0, np.intp)
+    if at.size == 0:
+        return at
+    steps = np.abs(np.diff(image[:: -(-image.size // SAMPLE)].astype(np.int64)))
+    noise = NOISE * float(np.median(steps))
+    parts = np.array_split(at, 1 + at.size // SAMPLE)
+    sixth, median = np.concatenate([sorted_around(image, part)[[5, 11]] for part in parts], axis=1)
+    pixels = image.reshape(-1)[at]
+    dark = pixels < middle
+    around = np.where(dark & (sixth > DARKEST * middle), sixth, median)
+    ratio = np.maximum(pixels, 0) / np.maximum(around, 1)
+    like = (around > DARKEST * middle) & (around < BRIGHTEST * middle) & (ratio > DARKEST)
+    z = 1.5 * np.sqrt(np.maximum(around, 0) * middle) * (np.cbrt(ratio * ratio) - 1)
+    return at[
+        like & np.where(dark, z > NEAR_DARK * values.t_dark * noise, z < NEAR_HOT * values.t_hot * noise)
+    ]
 
 
 def _lines(total: StackSum, values: ValueWeights) -> tuple[BadLine, ...]:
     """Find the lines of a sum that read too much or too little; those of known defects are none."""
     if values.status not in ("ok", "sparse"):
         return ()
-    reach = LINE_SIGMA * max(values.sigma, math.sqrt(max(values.mu, 0)) if total.is_counts else 0)
-    low, high = ((values.mu + side * reach) / total.unit for side in (-1, 1))
-    found = bad_lines(total.values, low, high)
+    sigma = max(values.sigma, math.sqrt(max(values.mu, 0)) if total.is_counts else 0)
+    found = bad_lines(total.values, values.mu / total.unit, sigma / total.unit)
     unknown = total.nonfinite
     return tuple(line for line in found if unknown is None or unknown[line.pixels].mean() < 0.5)
 

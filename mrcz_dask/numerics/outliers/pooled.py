@@ -41,6 +41,9 @@ SCAN = (1.6, 0.25)  # responses for which they are scanned
 SCAN_NATS, SCAN_SIGMA, SCAN_EXCESS = 8.0, 4.0, 0.1
 FEWEST_NATS = 9.0  # evidence of one run of stacks without which a candidate cannot be likely
 PATTERN_SIGMAS = 4.5  # of the pattern, within which no pixel may look bad rather than good
+LEAST_RARE, MOST_RARE = -2, 8  # powers of 2 by which bad pixels may be rarer than expected
+LOG_2 = round(NATS * math.log(2))
+DARKEST, BRIGHTEST = 1 / 8, 2.0  # brightness around a pixel for which a specimen is taken, not a broken block
 FAINTEST = 0.02  # counts per pixel; a stack of fewer tells nothing
 
 Ints = NDArray[np.int64]
@@ -95,6 +98,8 @@ def pooled_outliers(
         found.append((at + top * shape[1], *odds))
         top += strip.shape[1]
     at, own, others, dead = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    rarer = _rarer(own, math.prod(shape))
+    own, others = own - rarer, others - rarer
     sure = round(NATS * math.log(SURE / (1 - SURE)))
     pooled = []
     for t in range(own.shape[1]):
@@ -107,6 +112,21 @@ def pooled_outliers(
             Pooled(at[bad & ~dead[:, t]], at[bad & dead[:, t]], at[others[:, t] >= max(limit, sure)])
         )
     return pooled
+
+
+def _rarer(own: Ints, pixels: int) -> int:
+    """Return by how much log-odds are too large, as bad pixels are rarer than BIRTH says.
+
+    Their share is halved until the odds confirm as many as it expects.
+    """
+    expected = round(SHARES * BIRTH / DEATH * pixels * own.shape[1])
+    rarer = LEAST_RARE * LOG_2
+    for halved in range(LEAST_RARE, MOST_RARE):
+        rarer = halved * LOG_2
+        doubts = DOUBTS[np.minimum(np.abs(own - rarer), DOUBTS.size - 1)]
+        if np.where(own > rarer, SHARES - doubts, doubts).sum() * 2.0**halved >= expected:
+            break
+    return rarer
 
 
 def _odds(
@@ -223,6 +243,20 @@ def _add_logs(a: Any, b: Any, table: Ints) -> Any:
 
 
 @compiled
+def _median_around(image: NDArray[Any], y: int, x: int, near: Singles) -> Any:
+    """Return the median of the 5 x 5 pixels around one; `near` has room for them, in ascending order."""
+    for k in range(near.size):
+        row = min(max(y + k // 5 - 2, 0), image.shape[0] - 1)
+        value = np.float32(image[row, min(max(x + k % 5 - 2, 0), image.shape[1] - 1)])
+        place = k
+        while place > 0 and near[place - 1] > value:
+            near[place] = near[place - 1]
+            place -= 1
+        near[place] = value
+    return near[near.size // 2]
+
+
+@compiled
 def _chains(
     strip: NDArray[Any],
     level: Any,
@@ -249,14 +283,20 @@ def _chains(
     evidence = np.empty((stacks, bad), np.int64)
     before = np.empty((stacks, bad + 1), np.int64)
     after, moved, run = np.zeros((3, bad + 1), np.int64)
+    near = np.empty(25, np.float32)
     for c in range(at.size):
         y, x = at[c] // nx, at[c] % nx
         pattern, run[:] = pattern_at(lines, y, x), 0
         for t in range(stacks):
-            expected = np.int64(np.rint(min(expected_at(level, t, y, x) * pattern * COUNT, LARGEST)))
+            expected = expected_at(level, t, y, x) * pattern
+            around = _median_around(strip[t], y, x, near) * pattern
+            apart = around - expected
+            if apart * apart > expected and DARKEST * expected < around < BRIGHTEST * expected:
+                expected = around
+            counts = np.int64(np.rint(min(expected * COUNT, LARGEST)))
             value = np.int64(np.rint(min(np.float64(strip[t, y, x]) * COUNT, LARGEST)))
             for k in range(bad):
-                ratio = value * responses[k, 0] - expected * responses[k, 1]
+                ratio = value * responses[k, 0] - counts * responses[k, 1]
                 ratio = (ratio >> (LOG_BITS + COUNT_BITS - NAT_BITS)) * trust[t] >> TRUST_BITS
                 evidence[t, k] = min(max(ratio, -LARGEST), LARGEST)
                 run[k] = max(0, run[k] + evidence[t, k])

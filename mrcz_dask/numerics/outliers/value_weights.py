@@ -25,6 +25,10 @@ HOT_SHARE = 0.01
 CLEAN_SIGMA = 4.5
 ROUNDS = 2
 GAIN_RANGE = (0.5, 2.0)
+COUNTS_GAIN = 4.0  # counts with a larger variance over the mean are electrons of several counts, or blobs
+
+TENTH = 0.1  # quantile that tells the skewness: z = 1.2816, skewness = 6 / z times what is seen there
+SKEWNESS, LEAST_SKEW = 6 / 1.2816, 0.05
 
 FEWEST_OCCUPIED = 3
 SPARSE_ZEROS = 0.3
@@ -42,6 +46,9 @@ MaskStatus = Literal["ok", "sparse", "implausible", "degenerate"]
 class Axis:
     """The axis h on which a sum's counting noise is symmetric, h(d) = 1.5 m**(-1/6) d**(2/3).
 
+    Skewed values with negative ones among them, as of integrating cameras, get an offset first, so that
+    variance and skewness are those of counts.
+
     Attributes
     ----------
     middle
@@ -52,15 +59,20 @@ class Axis:
         True: h(d) = (d - m)/unit instead.
     unit
         Robust width of the sum, counts.
+    offset
+        What is added to the sum, counts.
     """
 
     middle: float
     gain: float
     linear: bool
     unit: float
+    offset: float = 0.0
 
     @classmethod
-    def of(cls, middle: float, half: float, negative: bool, counts: bool, step: int = 1) -> Axis:
+    def of(
+        cls, middle: float, half: float, negative: bool, counts: bool, step: int = 1, skew: float = 0.0
+    ) -> Axis:
         """Choose the axis for the histogram of a sum: symmetric for counts, linear if values are negative.
 
         Parameters
@@ -73,10 +85,15 @@ class Axis:
             True for integers; floats may be scaled counts.
         step
             Number by which counts were multiplied.
+        skew
+            Skewness of the sum.
         """
         linear = middle <= 0 or negative
+        if linear and skew > LEAST_SKEW:
+            gain = skew * half
+            return cls(half * half / gain, gain, False, half, half * half / gain - middle)
         gain = 1.0 if linear else half * half / middle
-        if counts or GAIN_RANGE[0] <= gain <= GAIN_RANGE[1]:
+        if gain <= (COUNTS_GAIN if counts else GAIN_RANGE[1]) * step and (counts or gain >= GAIN_RANGE[0]):
             gain = float(step)
         return cls(middle, gain, linear, half)
 
@@ -84,14 +101,14 @@ class Axis:
         """Convert counts to positions on the axis h."""
         if self.linear:
             return (counts - self.middle) / self.unit
-        root: Floats = np.cbrt(counts / self.gain)
+        root: Floats = np.cbrt((counts + self.offset) / self.gain)
         return self._scale * np.sign(root) * root * root
 
     def backward(self, h: float) -> float:
         """Convert a position on the axis h to counts."""
         if self.linear:
             return self.middle + h * self.unit
-        return math.copysign(math.pow(abs(h) / self._scale, 1.5), h) * self.gain
+        return math.copysign(math.pow(abs(h) / self._scale, 1.5), h) * self.gain - self.offset
 
     @property
     def _scale(self) -> float:
@@ -314,7 +331,10 @@ def _fitted(table: ValueTable, total: StackSum, params: OutlierParams, step: int
         half = max(half, poisson)
     histogram = table.histogram(middle, half, params.max_sigma, counts and total.exponent == 0, step)
     below_zero = int(table.counts[table.centers() < 0].sum())
-    axis = Axis.of(middle * unit, half * unit, below_zero > NEGATIVE_SHARE * table.total, counts, step)
+    low, high = table.quantile(TENTH), table.quantile(1 - TENTH)
+    skew = SKEWNESS * (low + high - 2 * middle) / (high - low)
+    negative = below_zero > NEGATIVE_SHARE * table.total
+    axis = Axis.of(middle * unit, half * unit, negative, counts, step, skew)
     h, upto, number = axis.forward(histogram.edges * unit), histogram.cumulative(), histogram.total
     normal = fit_normal(h, upto, number, params.fit)
     if normal is None:

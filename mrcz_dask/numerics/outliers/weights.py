@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
@@ -71,3 +73,12 @@ def near_another(mask: Mask, radius: int) -> Mask:
     neighbourly = np.zeros(mask.size, bool)
     neighbourly[outliers] = near
     return neighbourly.reshape(mask.shape)
+
+
+def sorted_around(image: NDArray[Any], at: NDArray[np.intp]) -> NDArray[Any]:
+    """Return (24, n) the 24 pixels around each of n flat indices of an image (y, x), in ascending order."""
+    ny, nx = image.shape
+    y, x = np.divmod(at, nx)
+    steps = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if dy or dx]
+    near = [image[np.clip(y + dy, 0, ny - 1), np.clip(x + dx, 0, nx - 1)] for dy, dx in steps]
+    return np.sort(near, axis=0)

@@ -54,6 +54,31 @@ def test_clean_counts_of_any_mean_lose_next_to_nothing(mean: float, seed: int) -
     assert np.count_nonzero(outlier_mask(counts(mean, seed=seed)).mask) <= 7
 
 
+@pytest.mark.parametrize("name", ["standard", "mature"])
+@pytest.mark.parametrize("dose", [1, 6, 60, 400])
+def test_the_specimen_is_no_outlier(name: str, dose: float) -> None:
+    clean: dict[str, Any] = {"hot": (0.0, 0.0), "dead": 0.0, "dtype": "uint16"}
+    simulated = simulate_session(
+        named(name, shape=(400, 400), frames=2, stacks=3, seed=4, dose=dose / 2, **clean)
+    )
+    masked = [np.count_nonzero(outlier_mask(stack.frames).mask) for stack in simulated]
+    assert sum(masked) <= 1e-5 * 3 * 400**2
+
+
+@pytest.mark.parametrize("mean", [60, 400])
+def test_dark_particles_stay_and_what_is_broken_in_them_does_not(mean: int) -> None:
+    rate, (y, x) = np.full((512, 512), float(mean)), np.ogrid[:512, :512]
+    for k in range(36):
+        rate[(y - 40 - 80 * (k // 6)) ** 2 + (x - 40 - 80 * (k % 6)) ** 2 < 36] *= 0.5
+    image = np.random.default_rng(3).poisson(rate)
+    broken = np.zeros(image.shape, bool)
+    broken[40, 42] = broken[120, 120] = broken[300:308, 300:309] = True
+    image[40, 42], image[120, 120], image[300:308, 300:309] = 0, 2 * mean, 0
+    found = outlier_mask(image)
+    assert found.mask[broken].all() and np.count_nonzero(found.mask & ~broken) <= 2
+    assert (found.weight[~found.mask].min() > 0.5) and (found.weight[broken] < 0.5).all()
+
+
 @pytest.mark.parametrize("dose", [0.05, 1.0, 10.0])
 def test_a_clean_stack_loses_next_to_nothing(dose: float) -> None:
     stack = np.random.default_rng(7).poisson(dose, (12, 512, 512)).astype(np.uint8)

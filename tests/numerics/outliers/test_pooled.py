@@ -93,7 +93,20 @@ def test_pixels_that_stay_hot_are_found_at_any_dose(dose: float, recall: float) 
 )
 def test_pattern_and_specimen_are_no_outliers(name: str, params: dict[str, Any]) -> None:
     made = night(30, name, hot=(0, 0), dead=0, **params)
-    assert pooled(made.sums)[1].mean() < 1e-4
+    assert pooled(made.sums)[1].mean() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["standard", "mature"])
+@pytest.mark.parametrize("dose", [2, 6])
+def test_noise_of_a_clean_session_is_no_outlier(name: str, dose: float) -> None:
+    assert pooled(night(dose, name, hot=(0, 0), dead=0).sums)[1].mean() < 1e-5
+
+
+def test_a_block_that_is_dead_in_some_stacks_is_found_whole() -> None:
+    made = night(20, hot=(0, 0), dead=0)
+    made.sums[10:20, 50:60, 70:80] = 0
+    both = pooled(made.sums)[1]
+    assert both[10:20, 50:60, 70:80].mean() > 0.99 and not both[:8, 50:60, 70:80].any()
 
 
 @pytest.mark.parametrize("scale", [32, 100])
