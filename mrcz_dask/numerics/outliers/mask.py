@@ -34,6 +34,7 @@ FLAT_BITS = 8
 DARKEST, BRIGHTEST = 1 / 8, 2  # of the specimen, over the median
 NEAR_DARK, NEAR_HOT = 1.25, 0.8  # over the threshold: within it a pixel is like those around
 NOISE = 1.4826 / math.sqrt(2)  # over the median difference of two pixels
+BEYOND_BLOBS = 4  # pixels between two that have no electron in common
 SAMPLE = 1 << 18  # pixels that are looked at together
 
 MISFIT = 0.015
@@ -317,11 +318,15 @@ def _shared(total: StackSum, values: ValueWeights, weight: NDArray[np.uint8]) ->
     """
     middle, image = values.middle / total.unit, total.values
     below = weight < WEIGHT_STEPS if total.nonfinite is None else (weight < WEIGHT_STEPS) & ~total.nonfinite
-    at = np.flatnonzero(below) if values.status == "ok" and middle > 0 else np.zeros(0, np.intp)
+    at = (
+        np.flatnonzero(below)
+        if values.status == "ok" and values.middle > values.half
+        else np.zeros(0, np.intp)
+    )
     if at.size == 0:
         return at
-    steps = np.abs(np.diff(image[:: -(-image.size // SAMPLE)].astype(np.int64)))
-    noise = NOISE * float(np.median(steps))
+    rows, apart = image[:: -(-image.size // SAMPLE)].astype(np.int64), min(BEYOND_BLOBS, image.shape[1] // 2)
+    noise = NOISE * float(np.median(np.abs(rows[:, apart:] - rows[:, : rows.shape[1] - apart])))
     parts = np.array_split(at, 1 + at.size // SAMPLE)
     sixth, median = np.concatenate([sorted_around(image, part)[[5, 11]] for part in parts], axis=1)
     pixels = image.reshape(-1)[at]
@@ -330,9 +335,8 @@ def _shared(total: StackSum, values: ValueWeights, weight: NDArray[np.uint8]) ->
     ratio = np.maximum(pixels, 0) / np.maximum(around, 1)
     like = (around > DARKEST * middle) & (around < BRIGHTEST * middle) & (ratio > DARKEST)
     z = 1.5 * np.sqrt(np.maximum(around, 0) * middle) * (np.cbrt(ratio * ratio) - 1)
-    return at[
-        like & np.where(dark, z > NEAR_DARK * values.t_dark * noise, z < NEAR_HOT * values.t_hot * noise)
-    ]
+    like &= np.where(dark, z > NEAR_DARK * values.t_dark * noise, z < NEAR_HOT * values.t_hot * noise)
+    return np.asarray(at[like])
 
 
 def _lines(total: StackSum, values: ValueWeights) -> tuple[BadLine, ...]:

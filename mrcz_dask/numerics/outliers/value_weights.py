@@ -28,7 +28,7 @@ GAIN_RANGE = (0.5, 2.0)
 COUNTS_GAIN = 4.0  # counts with a larger variance over the mean are electrons of several counts, or blobs
 
 TENTH = 0.1  # quantile that tells the skewness: z = 1.2816, skewness = 6 / z times what is seen there
-SKEWNESS, LEAST_SKEW = 6 / 1.2816, 0.05
+SKEWNESS, LEAST_SKEW = 6 / 1.2816, 0.1
 
 FEWEST_OCCUPIED = 3
 SPARSE_ZEROS = 0.3

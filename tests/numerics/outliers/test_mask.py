@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from scipy import special
+from scipy import ndimage, special
 
 from benchmarks.truth import hot_sigmas
 from mrcz_dask.numerics.outliers.mask import OutlierMask, outlier_mask
@@ -288,3 +288,36 @@ def test_scaled_counts_have_the_mask_of_counts(dose: float, scale: int) -> None:
     assert plain.mask.any() and np.array_equal(plain.mask, scaled.mask)
     assert scaled.status == plain.status
     assert (scaled.mu / scale, scaled.sigma / scale) == pytest.approx((plain.mu, plain.sigma), rel=0.01)
+
+
+@pytest.mark.parametrize("dose", [6, 30])
+@pytest.mark.parametrize("kind", ["blobs", "integrating", "2 x 2"])
+def test_values_that_are_no_counts_of_single_pixels(kind: str, dose: float) -> None:
+    """Electrons as blobs of 3 x 3 pixels that sum to 100, an integrating camera, doubled pixels."""
+    draws = np.random.default_rng(1)
+    found, clean = [], []
+    for hot in ((0.001, 0.005), (0.0, 0.0)):
+        simulated = named(
+            "standard", shape=(512, 512), frames=2, stacks=1, seed=2, dose=dose / 2, hot=hot, dead=0.0
+        )
+        stack = simulate_session(simulated).stack(0)
+        excess = stack.truth.hot_excess / stack.truth.dose
+        good = draws.poisson(stack.truth.expected_sum / (1 + excess))
+        blob = np.array([[4, 11, 4], [11, 40, 11], [4, 11, 4]])
+        image = 100 * draws.poisson(stack.truth.expected_sum * excess / (1 + excess))
+        if kind == "blobs":
+            image = image + ndimage.convolve(good, blob, mode="wrap")
+        elif kind == "integrating":
+            charge = ndimage.convolve(
+                draws.standard_gamma(np.maximum(2.0 * good, 1e-9)) / 2, blob / 1.0, mode="wrap"
+            )
+            image = np.rint(image + charge + draws.normal(0, 70, charge.shape)).astype(np.int64)
+        else:
+            image = np.kron(image // 100 + good, np.ones((2, 2), np.int64))
+        mask = outlier_mask(image).mask[:: image.shape[0] // 512, :: image.shape[0] // 512]
+        found.append((mask, excess * math.sqrt(dose)))
+        clean.append(mask.mean())
+    mask, sigmas = found[0]
+    assert mask[sigmas > 6].mean() > (0.9 if dose < 10 else 0.97)
+    assert (sigmas > 0)[mask].mean() > 0.8
+    assert clean[1] < 1e-5
