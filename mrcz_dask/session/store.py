@@ -24,6 +24,7 @@ import numpy as np
 import xxhash
 import zarr
 from numpy.typing import NDArray
+from zarr.storage import MemoryStore
 
 from mrcz_dask.formats.atomic import explain, replace_by_any
 from mrcz_dask.formats.digest import PIXEL_ARRAYS, SCALE, correction_arrays, correction_digest, digests_below
@@ -44,7 +45,7 @@ from mrcz_dask.numerics.outliers.kept_fit import KeptFit
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.numerics.reference.window import WindowSum
-from mrcz_dask.session.store_arrays import array_digest, read_strips, write_array
+from mrcz_dask.session.store_arrays import array_digest, move_files, read_strips, write_array
 from mrcz_dask.values.errors import DamagedError, DamagedSumError, FormatError
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.timing import phase
@@ -352,7 +353,7 @@ class SessionStore:
     def put(self, path: str, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]) -> None:
         """Write a group in a thread of its own, to the end.
 
-        Zarr writes in a loop in the background, which a signal that interrupts this thread would leave
+        Zarr works in a loop in the background, which a signal that interrupts this thread would leave
         running, and making files that nobody takes away. Signals do not reach other threads.
         """
         nbytes = sum(array.nbytes for array in arrays.values())
@@ -366,12 +367,15 @@ class SessionStore:
         temporary = self.path.parent / f".{self.path.name}-{uuid.uuid4().hex}"
         try:
             temporary.mkdir()  # Zarr would make all folders above it, too: on a bare mount point, say
-            group, seals = zarr.create_group(temporary), {}
+            made: dict[str, Any] = {}
+            group, seals = zarr.create_group(MemoryStore(made)), {}
             for name, values in arrays.items():
                 seals[name] = array_digest(values)
                 write_array(group, name, values, seals[name])
+                move_files(made, temporary)
             content = {"group": path, "arrays": seals, "files": digests_below(temporary, ZARR_FILE)}
             group.attrs.put(sealed_values({**attributes, CONTENT: content}))
+            move_files(made, temporary)
             replace_by_any(temporary, self.path / path)
         except OSError as error:
             raise explain(error, self.path / path) from error

@@ -57,6 +57,14 @@ def write_array(group: zarr.Group, name: str, values: NDArray[Any], seal: str) -
     array[...] = values
 
 
+def move_files(made: dict[str, Any], folder: Path) -> None:
+    """Move files that Zarr made in memory into a folder, where Zarr would take twice the time for each."""
+    for name, content in made.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content.as_buffer_like())
+    made.clear()
+
+
 def _begun(shape: tuple[int, ...], dtype: np.dtype[Any]) -> xxhash.xxh3_64:
     return xxhash.xxh3_64(f"{shape} {dtype.str} ".encode())
 

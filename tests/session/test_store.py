@@ -13,7 +13,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from zarr.storage import LocalStore
+from zarr.storage import MemoryStore
 
 from mrcz_dask.formats.digest import correction_digest
 from mrcz_dask.numerics.outliers.kept_fit import kept_fit
@@ -144,14 +144,14 @@ def test_an_interrupt_while_a_group_is_written_leaves_nothing_on_the_way(
 
     interrupts = [threading.get_ident()]
 
-    async def slow(self: LocalStore, *arguments: Any) -> None:
+    async def slow(self: MemoryStore, *arguments: Any) -> None:
         if interrupts:  # once: a second one could come when the handler is another again
             signal.pthread_kill(interrupts.pop(), signal.SIGALRM)
         await asyncio.sleep(0.05)
         await put(self, *arguments)
 
-    put = LocalStore.set
-    monkeypatch.setattr(LocalStore, "set", slow)
+    put = MemoryStore.set
+    monkeypatch.setattr(MemoryStore, "set", slow)
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
