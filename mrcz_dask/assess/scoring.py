@@ -36,8 +36,8 @@ from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.noise.correlation import noise_rows
 from mrcz_dask.numerics.noise.error import BlockedCorrelation, Correlation
 from mrcz_dask.numerics.outliers.weights import WEIGHT_STEPS, is_masked
+from mrcz_dask.numerics.reference.common_pattern import common_pattern
 from mrcz_dask.numerics.reference.correction import ReadyCorrection
-from mrcz_dask.numerics.reference.evidence import common_pattern
 from mrcz_dask.numerics.reference.fused import masked_sum
 from mrcz_dask.numerics.reference.koma import PatternFit
 from mrcz_dask.numerics.reference.parts import MeanImage

@@ -17,11 +17,11 @@ from mrcz_dask.numerics.outliers.weights import is_masked, near_another
 from mrcz_dask.numerics.reference.correction import Correction, make_correction
 from mrcz_dask.numerics.reference.evidence import stack_evidence
 from mrcz_dask.numerics.reference.koma import Pattern
+from mrcz_dask.numerics.reference.movement import Movement
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.numerics.reference.structure import (
     SMALLEST_SIDE,
     CoarseStack,
-    Movement,
     coarse_means,
     movement_of_reference,
     movement_of_removed,

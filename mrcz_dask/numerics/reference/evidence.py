@@ -6,34 +6,30 @@ variance of the pattern, whatever noise and specimen either of them has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 
-from mrcz_dask.numerics.reference.koma import Pattern
-from mrcz_dask.numerics.reference.structure import MOVING_SHARE, Movement
+from mrcz_dask.numerics.reference.movement import MOVING_SHARE, Movement
 from mrcz_dask.values.records import Record
+
+if TYPE_CHECKING:
+    from mrcz_dask.numerics.reference.koma import Pattern
 
 SCALES = ("columns", "rows", "pixels", "smooth")
 LINES, PIXELS, FINE, SMOOTH = slice(0, 2), 2, slice(0, 3), 3
-SMALL = 9  # pixels over which images are smoothed
 LARGEST_FINE = 16  # pixels; larger blocks and longer waves are smooth
 NEGLIGIBLE = 0.001  # of the mean: a pattern below this is not worth a correction
 SURE, SURE_OF_SMOOTH, SURE_OF_MOVING = 2.5, 4.0, 3.0  # standard errors
 MOST_MOVING = 3.0  # a larger share that moves is chance: the drift is hardly known
 RARE = 0.05  # of the stacks
 TELLING = 0.25  # standard error of the share that moves, above which nothing can be told
-NORMAL = 1.4826  # standard deviation of a normal distribution in median deviations
-BRIGHT, DARK = 3.0, 5.0  # standard deviations; pixels further off are outliers of some stacks
-TILES = 8  # along each side of an image
 DIGITS = 4
 
 Floats = NDArray[np.float64]
-Image = NDArray[np.float32]
 ByScale = tuple[float, ...]
 
 
@@ -182,51 +178,6 @@ def mean_of(values: Sequence[float] | Floats) -> Mean:
     if many.size < 2:
         return Mean(float(many.sum()), float("inf"))
     return Mean(float(many.mean()), float(many.std(ddof=1) * (2 / many.size) ** 0.5))
-
-
-def common_pattern(images: Iterable[Image], pairs: Sequence[tuple[int, int]]) -> Mean | None:
-    """Return the variance of what images of disjoint stacks share, relative to the square of the mean.
-
-    The noise of one image does not depend on that of another, so products of two are the pattern's alone.
-    Pixels that are bright in any of them are left out: they were hot for a while, or a little for years.
-
-    Parameters
-    ----------
-    images
-        (ny, nx) float32 each, at least one: mean of some stacks, relative to their mean, less 1; 0 where
-        nothing is known.
-    pairs
-        Places of two images each that share neither specimen nor outliers that come and go.
-
-    Returns
-    -------
-    Mean or None
-        With the standard error from the scatter over the image; None without a pair, for tiny images, and
-        where most pixels count nothing.
-    """
-    rough = [image - uniform_filter(image, SMALL) for image in images]
-    rows, columns = (n // TILES for n in rough[0].shape)
-    if not pairs or min(rows, columns) < TILES:
-        return None
-    good = np.ones(rough[0].shape, bool)
-    good[TILES * rows :], good[:, TILES * columns :] = False, False
-    for image in rough:
-        away = image - np.median(image)
-        deviation = NORMAL * np.median(np.abs(away))
-        good &= (away < BRIGHT * deviation) & (away > -DARK * deviation)
-    count = int(np.count_nonzero(good))
-    if 2 * count < good.size:  # nothing counts, or nearly so
-        return None
-    for image in rough:
-        image -= image[good].mean(dtype=np.float64)
-        image[~good] = 0
-    products = np.zeros(good.shape)
-    for k, other in pairs:
-        products += rough[k] * rough[other]
-    whole = products[: TILES * rows, : TILES * columns]
-    tiles = whole.reshape(TILES, rows, TILES, columns).sum(axis=(1, 3))
-    values = tiles * (TILES**2 / (count * len(pairs)))
-    return Mean(float(values.mean()), float(values.std(ddof=1)) / TILES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,14 +16,13 @@ from scipy.ndimage import gaussian_filter, median_filter
 
 from mrcz_dask.numerics.kernels import compiled
 from mrcz_dask.numerics.moments import block_sums
-from mrcz_dask.values.records import Record
+from mrcz_dask.numerics.reference.movement import Movement
 
 GRID, SMALLEST = 96, 4  # blocks along each side of a coarse image, and pixels of a block
 FEWEST_BLOCKS = 32  # images of fewer are like no other
 SMALLEST_SIDE = 128  # in smaller images what is smooth is as short as the pattern, and is not looked at
 SMOOTH = 6  # structure longer than this part of the image is smooth
 EDGE = 8  # this part of an image is faded out at its edges
-MOVING_Z, MOVING_SHARE = 4.0, 0.15
 SMALL_DRIFT = 0.05
 PARTS = 6  # of a window; each is compared with the others
 
@@ -48,42 +46,6 @@ class CoarseStack(NamedTuple):
     image: Floats
     differences: Floats
     counts: float
-
-
-@dataclass(frozen=True, slots=True)
-class Movement(Record):
-    """Record of how an image moves with the drift inside stacks, summed over stacks.
-
-    Attributes
-    ----------
-    explained
-        Product of what the drift does to the image with the difference of early and late frames.
-    power, variance
-        What `explained` is if all of the image moves, and its variance by chance.
-    """
-
-    explained: float = 0.0
-    power: float = 0.0
-    variance: float = 0.0
-
-    def with_(self, other: Movement) -> Movement:
-        """Return the sum with the movement in another stack."""
-        return Movement(*(getattr(self, f) + getattr(other, f) for f in ("explained", "power", "variance")))
-
-    @property
-    def share(self) -> float:
-        """Share of the image that moves with the specimen; 0 where nothing can be said."""
-        return self.explained / self.power if self.power > 0 and self.variance > 0 else 0.0
-
-    @property
-    def z(self) -> float:
-        """Standard errors of the share from 0."""
-        return self.explained / self.variance**0.5 if self.power > 0 and self.variance > 0 else 0.0
-
-    @property
-    def seen(self) -> bool:
-        """Whether the image is seen to move with the specimen."""
-        return self.z > MOVING_Z and self.share > MOVING_SHARE
 
 
 def grid(shape: Sequence[int]) -> tuple[int, int]:

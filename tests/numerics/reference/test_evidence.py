@@ -10,19 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
+from mrcz_dask.numerics.reference.common_pattern import common_pattern
 from mrcz_dask.numerics.reference.evidence import (
     NEGLIGIBLE,
     SCALES,
     StackEvidence,
-    common_pattern,
     mean_of,
     negligible,
     session_evidence,
     stack_evidence,
 )
 from mrcz_dask.numerics.reference.koma import Pattern, PatternFit
+from mrcz_dask.numerics.reference.movement import Movement
 from mrcz_dask.numerics.reference.parts import MeanImage
-from mrcz_dask.numerics.reference.structure import Movement
 from mrcz_dask.values.params import KomaParams
 
 SHAPE = (256, 192)
