@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import typer
 
 from mrcz_dask.cli.app import app
+from mrcz_dask.cli.examples import examples_of
 
 PAGE = Path(__file__).parent / "reference" / "cli.md"
 WORDS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", Path: "PATH", list[str]: "TEXT", list[int]: "N"}
@@ -29,6 +30,7 @@ def cli_reference() -> str:
         parts += [
             f"## `mrcz-dask {name}`",
             inspect.cleandoc(command.callback.__doc__ or ""),
+            *(["\n".join(f"    {line}" for line in examples)] if (examples := examples_of(name)) else []),
             "\n".join(_parameters(command.callback)),
         ]
     return "\n\n".join(parts) + "\n"

@@ -16,6 +16,7 @@ from mrcz_dask.cli.assess import assess
 from mrcz_dask.cli.console import complain, failed, print_stopped
 from mrcz_dask.cli.convert import decompress, export, outliers, recompress, zarr_view
 from mrcz_dask.cli.count import count, to_stack
+from mrcz_dask.cli.examples import WithExamples
 from mrcz_dask.cli.inspect import info, provenance, reproduce, verify
 from mrcz_dask.cli.interrupts import heed_signals
 from mrcz_dask.cli.koma import koma
@@ -69,7 +70,7 @@ def init(
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 
-class Commands(typer.core.TyperGroup):
+class Commands(WithExamples, typer.core.TyperGroup):
     """The commands of `mrcz-dask` as one group, which lets errors through with their own message."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -83,12 +84,16 @@ class Commands(typer.core.TyperGroup):
             raise FormatError(str(error)) from error
 
 
+class Group(WithExamples, typer.core.TyperGroup):
+    """A group of commands."""
+
+
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Every night": (koma, status, report, export, verify),
+    "Archive": (recompress, decompress, info, provenance, reproduce),
+    "Look closer": (assess, outliers),
     "While recording": (live, count),
-    "Look closer": (assess, outliers, info, provenance, reproduce),
-    "Other formats": (recompress, decompress, zarr_view),
-    "Set up and try": (init, simulate, simulate_raw),
+    "Set up and try": (init, simulate, simulate_raw, zarr_view),
 }
 GROUPS: dict[str, tuple[str, str, tuple[Callable[..., None], ...]]] = {
     "gain": (
@@ -119,17 +124,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help=ABOUT,
-    epilog="Start with: mrcz-dask koma SESSION --dry-run",
 )
 for panel, functions in PANELS.items():
     for function in functions:
         app.command(function.__name__.replace("_", "-"), cls=Command, rich_help_panel=panel)(function)
 for name, (panel, about, functions) in GROUPS.items():
-    group = typer.Typer(no_args_is_help=True, help=about)
+    group = typer.Typer(cls=Group, no_args_is_help=True, help=about)
     for function in functions:
         group.command(function.__name__.replace("_", "-"), cls=Command)(function)
     app.add_typer(group, name=name, rich_help_panel=panel)
-benchmarks = typer.Typer(no_args_is_help=True, help="Benchmarks against other programs, on this machine.")
+benchmarks = typer.Typer(
+    cls=Group, no_args_is_help=True, help="Benchmarks against other programs, on this machine."
+)
 as_they_are = {"ignore_unknown_options": True, "help_option_names": []}
 benchmarks.command("codecs", context_settings=as_they_are)(codecs)
 app.add_typer(benchmarks, name="bench", rich_help_panel="Set up and try")

@@ -13,6 +13,7 @@ from typing import Annotated, Any, dataclass_transform, get_args, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from mrcz_dask.cli.examples import WithExamples
 from mrcz_dask.cli.options.settings import NUMBERS, read_settings
 
 # With --settings, --help and --help-all a command's help has 20 long names at most.
@@ -187,7 +188,7 @@ HELP_ALL = Parameter(
 )
 
 
-class Command(TyperCommand):
+class Command(WithExamples, TyperCommand):
     """A command whose ``--help`` hides options that are rarely needed; ``--help-all`` shows them."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

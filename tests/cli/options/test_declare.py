@@ -20,7 +20,7 @@ STAY = {
 
 
 def names_in(text: str) -> set[str]:
-    return set(re.findall(r"--[a-z][a-z0-9-]+", text))
+    return set(re.findall(r"--[a-z][a-z0-9-]+", text.partition("Examples:")[0]))
 
 
 def commands() -> list[str]:
