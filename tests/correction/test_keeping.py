@@ -1,6 +1,8 @@
 """Run again: what is kept, what is refused, what is made again."""
 
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,11 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.correction import footer as keeping
+from mrcz_dask.correction.run import Outcome
 from mrcz_dask.values.errors import OutputExistsError
 from mrcz_dask.values.messages import Message, StackDue
 from tests.correction.conftest import WRITES, contents
+from tests.nights import run_koma
 
 
 def damaged(data: bytes) -> bytes:
@@ -33,12 +37,38 @@ def reasons(heard: list[Message]) -> dict[str, str]:
     return {e.name: e.reason for e in heard if isinstance(e, StackDue)}
 
 
+Finished = Callable[..., tuple[Path, Outcome]]
+
+
+@pytest.fixture(scope="module")
+def runs(simulated_night: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """runs(write): a finished run below its session, which nothing may change."""
+
+    @cache
+    def run(write: str) -> tuple[Path, Outcome]:
+        folder = shutil.copytree(simulated_night, tmp_path_factory.mktemp("finished") / "night")
+        return folder, run_koma(folder, write=write)
+
+    return run
+
+
+@pytest.fixture
+def finished(runs: Finished, tmp_path: Path) -> Finished:
+    """finished(write): a copy of such a session with its run, and the outcome."""
+
+    def copy(write: str = "normalized") -> tuple[Path, Outcome]:
+        folder, outcome = runs(write)
+        return shutil.copytree(folder, tmp_path / "night"), outcome
+
+    return copy
+
+
 class TestRunAgain:
     """What is there and sound for the same inputs and parameters is kept."""
 
     @pytest.mark.parametrize("write", WRITES)
-    def test_keeps_and_rewrites_nothing(self, night: Path, koma: Any, write: str) -> None:
-        first = koma(night, write=write)
+    def test_keeps_and_rewrites_nothing(self, koma: Any, finished: Finished, write: str) -> None:
+        night, first = finished(write)
         before = {p: p.stat().st_mtime_ns for p in (night / "koma").rglob("*") if p.name != "events.jsonl"}
         second = koma(night, write=write)
         after = {p: p.stat().st_mtime_ns for p in (night / "koma").rglob("*") if p.name != "events.jsonl"}
@@ -50,9 +80,9 @@ class TestRunAgain:
 
     @pytest.mark.parametrize("write", WRITES)
     def test_a_changed_parameter_is_refused_and_overwrite_works(
-        self, night: Path, tmp_path: Path, koma: Any, write: str
+        self, tmp_path: Path, koma: Any, finished: Finished, write: str
     ) -> None:
-        koma(night, write=write)
+        night, _ = finished(write)
         before = contents(night / "koma")
         with pytest.raises(OutputExistsError, match="--overwrite"):
             koma(night, write=write, radius=1)
@@ -65,15 +95,17 @@ class TestRunAgain:
 
     @pytest.mark.parametrize("first", WRITES)
     @pytest.mark.parametrize("then", WRITES)
-    def test_another_way_to_write_is_refused(self, night: Path, koma: Any, first: str, then: str) -> None:
+    def test_another_way_to_write_is_refused(
+        self, koma: Any, finished: Finished, first: str, then: str
+    ) -> None:
         if first == then:
             return
-        koma(night, write=first)
+        night, _ = finished(first)
         with pytest.raises(OutputExistsError, match="--overwrite"):
             koma(night, write=then)
 
     def test_a_damaged_output_is_made_again(self, night: Path, koma: Any) -> None:
-        outcome = koma(night)
+        outcome = koma(night)  # a copy of outputs would be known as none of this folder's
         path = night / "koma" / outcome.results[2].output
         good = path.read_bytes()
         path.write_bytes(damaged(good))
@@ -112,32 +144,32 @@ class TestRunAgain:
             koma(night)
         assert path.read_bytes() != before and koma(night, overwrite=True).complete
 
-    def test_without_a_log_the_outputs_are_read_and_kept(self, night: Path, koma: Any) -> None:
-        koma(night)
+    def test_without_a_log_the_outputs_are_read_and_kept(self, koma: Any, finished: Finished) -> None:
+        night, _ = finished()
         (night / "koma" / "events.jsonl").unlink()
         assert all(r.kept for r in koma(night).results)
 
     def test_a_known_output_is_not_read_again(
-        self, night: Path, koma: Any, monkeypatch: pytest.MonkeyPatch
+        self, koma: Any, finished: Finished, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        koma(night)
+        night, _ = finished()
         monkeypatch.delattr(keeping, "verify_file")
         assert all(r.kept for r in koma(night).results)
 
-    def test_overwrite_replaces_what_differs_alone(self, night: Path, koma: Any) -> None:
-        koma(night)
+    def test_overwrite_replaces_what_differs_alone(self, koma: Any, finished: Finished) -> None:
+        night, _ = finished()
         assert all(r.kept for r in koma(night, overwrite=True).results)
 
-    def test_parameters_that_changed_are_named(self, night: Path, koma: Any) -> None:
-        koma(night)
+    def test_parameters_that_changed_are_named(self, koma: Any, finished: Finished) -> None:
+        night, _ = finished()
         with pytest.raises(OutputExistsError, match="parameters changed: radius 2 -> 3"):
             koma(night, radius=3)
         heard: list[Message] = []
         koma(night, radius=1, method="plain", overwrite=True, listen=heard.append)
         assert set(reasons(heard).values()) == {"parameters changed: method fit -> plain, radius 2 -> 1"}
 
-    def test_a_missing_output_alone_is_written(self, night: Path, koma: Any) -> None:
-        outcome = koma(night)
+    def test_a_missing_output_alone_is_written(self, koma: Any, finished: Finished) -> None:
+        night, outcome = finished()
         path = night / "koma" / outcome.results[4].output
         data = path.read_bytes()
         path.unlink()
@@ -168,8 +200,8 @@ class TestRunAgain:
         koma(night, tmp_path / "fresh", write=write, method="plain", radius=1, pool=0)
         assert contents(night / "koma") == contents(tmp_path / "fresh")
 
-    def test_an_input_that_was_touched_alone_changes_nothing(self, night: Path, koma: Any) -> None:
-        outcome = koma(night)
+    def test_an_input_that_was_touched_alone_changes_nothing(self, koma: Any, finished: Finished) -> None:
+        night, outcome = finished()
         (night / outcome.results[3].name).touch()
         assert all(r.kept for r in koma(night).results)
 
@@ -189,8 +221,8 @@ class TestRunAgain:
         }
 
     @pytest.mark.parametrize("write", ["recompressed", "references"])
-    def test_a_lost_store_is_made_again(self, night: Path, koma: Any, write: str) -> None:
-        outcome = koma(night, write=write)
+    def test_a_lost_store_is_made_again(self, koma: Any, finished: Finished, write: str) -> None:
+        night, outcome = finished(write)
         before = contents(night / "koma")
         shutil.rmtree(night / "koma" / "session.zarr")
         assert koma(night, write=write).complete
@@ -199,8 +231,8 @@ class TestRunAgain:
             path = night / "koma" / outcome.results[0].output
             assert mrcz_dask.open_stack(path, corrected=True).compute().dtype == np.float32
 
-    def test_a_lost_mask_is_made_again(self, night: Path, koma: Any) -> None:
-        outcome = koma(night, write="references")
+    def test_a_lost_mask_is_made_again(self, koma: Any, finished: Finished) -> None:
+        night, outcome = finished("references")
         mask = night / "koma" / f"{Path(outcome.results[0].name).stem}_mask.mrc"
         data = mask.read_bytes()
         mask.unlink()
@@ -224,10 +256,10 @@ def test_outputs_of_a_folder_that_was_refilled_stay(night: Path, koma: Any, is_d
     assert koma(night, overwrite=True).complete and koma(night).complete
 
 
-def test_a_record_of_another_layout_is_made_again(night: Path, koma: Any) -> None:
+def test_a_record_of_another_layout_is_made_again(koma: Any, finished: Finished) -> None:
     import zarr
 
-    outcome = koma(night)
+    night, outcome = finished()
     stem = outcome.plan.stacks[0].stem
     zarr.open_group(night / "koma" / "session.zarr", path=f"stacks/{stem}", mode="a").attrs.put(
         {"name": "old"}

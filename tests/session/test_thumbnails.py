@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrcz_dask.correction.run import Outcome
 from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.session import thumbnails as module
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.session.thumbnails import PATCH, SIDE, corner, in_grays, keep_thumbnails, patch, thumbnails
 from mrcz_dask.values.errors import SpaceError
+from tests.nights import run_koma
 
 Koma = Callable[..., Any]
 sides = st.integers(1, 700)
@@ -64,17 +66,22 @@ def test_grays_span_what_is_after_the_correction(low: float, high: float) -> Non
         assert images[1].min() == 0 and images[1].max() == 255
 
 
+@pytest.fixture(scope="module")
+def plain(simulated_night: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """A run as it is without options."""
+    return run_koma(simulated_night, tmp_path_factory.mktemp("plain") / "out")
+
+
 @pytest.mark.parametrize(
     "write",
     [{}, {"write": "recompressed"}, {"write": "recompressed", "codec": "keep"}, {"write": "references"}],
 )
 def test_every_way_of_writing_keeps_the_same_ones(
-    write: dict[str, Any], night: Path, tmp_path: Path, koma: Koma
+    write: dict[str, Any], night: Path, tmp_path: Path, koma: Koma, plain: Outcome
 ) -> None:
-    plain = koma(night, tmp_path / "plain")
     koma(night, tmp_path / "out", **write)
     for stack in plain.plan.stacks:
-        expected = SessionStore(tmp_path / "plain" / "session.zarr").thumbnails(stack.stem)
+        expected = SessionStore(plain.plan.folder / "session.zarr").thumbnails(stack.stem)
         found = SessionStore(tmp_path / "out" / "session.zarr").thumbnails(stack.stem)
         assert expected is not None and found is not None
         assert np.array_equal(found[0], expected[0]) and found[1:] == expected[1:]
