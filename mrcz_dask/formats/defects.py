@@ -1,5 +1,7 @@
 """Reads and writes a camera's defects: as SerialEM's list, as boxes ``x y w h``, or as an image.
 
+Reads those in the header of a Falcon's gain reference, too.
+
 A box is column, row, width and height; both count from 0. Maps are 8-bit images, 0 = good, all else = defect;
 1 is written. Each knows where its row 0 is shown: SerialEM and TIFF count from the top, MRC and boxes (as
 MotionCor and RELION hold frames) from the bottom.
@@ -18,6 +20,7 @@ import numpy as np
 
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import file_digest
+from mrcz_dask.formats.falcon_defects import falcon_defects
 from mrcz_dask.formats.foreign.tiff import MAGIC as TIFF
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.gains import check_there
@@ -29,7 +32,7 @@ from mrcz_dask.numerics.arrays import Mask
 from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, UnfitReferenceError, error_text
 
 DefectBox = tuple[int, int, int, int]
-DefectsKind = Literal["serialem", "boxes", "map"]
+DefectsKind = Literal["serialem", "boxes", "map"]  # how lists are written
 
 MOST = 0.5
 _PIXELS_IN_LINE, _COLUMNS_IN_LINE = 10, 20
@@ -57,7 +60,7 @@ class Defects:
     name, digest
         Name of the file without folders, and xxh3-128 of its bytes.
     kind
-        ``serialem``, ``boxes`` or ``map``.
+        ``serialem``, ``boxes``, ``map``, or ``falcon``: the list in a gain reference.
     mask
         (ny, nx) bool, True = defect, of the camera or map; of the frames, for boxes.
     first_row
@@ -68,7 +71,7 @@ class Defects:
 
     name: str
     digest: str
-    kind: DefectsKind
+    kind: DefectsKind | Literal["falcon"]
     mask: Mask
     first_row: FirstRow
     notes: tuple[str, ...] = ()
@@ -91,7 +94,8 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) ->
     Parameters
     ----------
     path
-        Text of SerialEM or lines of ``x y w h`` (``#`` begins a comment), or a one-image MRC or TIFF file.
+        Text of SerialEM or lines of ``x y w h`` (``#`` begins a comment), a one-image MRC or TIFF file, or a
+        Falcon's gain reference (``.gain``), of which the list in its header counts.
     shape
         (ny, nx) of the frames, which boxes must not leave; None = not known yet.
 
@@ -118,8 +122,8 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) ->
         words_of = ((k, line.partition("#")[0].replace(",", " ").split()) for k, line in numbered)
         lines = [(number, words) for number, words in words_of if words]
         if not is_text:
-            kind: DefectsKind = "map"
-            mask, first_row = _read_map(path)
+            kind: DefectsKind | Literal["falcon"]
+            kind, mask, first_row = _read_map(path)
         elif any(words[0][0].isalpha() for _, words in lines):
             kind, first_row = "serialem", "top"
             mask, notes = _parse_serialem(str(path), lines)
@@ -137,17 +141,20 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) ->
         raise UnfitReferenceError(f"defects {error_text(error)}") from error
 
 
-def _read_map(path: Path) -> tuple[Mask, FirstRow]:
+def _read_map(path: Path) -> tuple[Literal["map", "falcon"], Mask, FirstRow]:
     with open_source(path) as source:
         if source.shape[0] != 1:
             raise UnfitReferenceError(f"{path}: {source.shape[0]} frames; expected a defect map of one image")
+        listed = falcon_defects(source)
+        if listed is not None:
+            return "falcon", listed, source.first_row
         image, first_row = source.frame(0), source.first_row
     mask = ~np.isfinite(image) | (image != 0)
     if mask.mean() > MOST:
         raise UnfitReferenceError(
             f"{path}: {mask.mean():.0%} of the pixels are not 0; expected 0 = good, 1 = defect; invert it"
         )
-    return mask, first_row
+    return "map", mask, first_row
 
 
 def _integers(where: str, words: list[str], expected: str, count: int | None) -> list[int]:

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.digest import file_digest
+from mrcz_dask.formats.falcon_defects import falcon_defects
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import open_source
+from mrcz_dask.numerics.arrays import Mask
 from mrcz_dask.values.errors import (
     FormatError,
     MissingFileError,
@@ -45,6 +47,8 @@ class Reference:
         Bytes of the file.
     digest
         xxh3-128 of the file's bytes.
+    defects
+        (ny, nx) bool, True = defect, rows in the order of the file; None where the file lists none.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Reference:
     first_row: FirstRow
     size: int
     digest: str
+    defects: Mask | None = None
 
     def about(self) -> dict[str, Any]:
         """Return name, size, digest and shape of the reference's file, for the provenance."""
@@ -107,6 +112,7 @@ def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Referenc
                 )
             image = source.physical(0).astype(np.float32)
             kind, first_row = source.format, source.first_row
+            defects = falcon_defects(source) if what == "gain" else None
     except MissingLibraryError:
         raise
     except (MrczDaskError, OSError) as error:
@@ -118,7 +124,7 @@ def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Referenc
             f"{what} {path}: no pixel is a {'positive' if what == 'gain' else 'finite'} number (the first is "
             f"{image.flat[0]:g}): nothing would be left of the frames; give another {what}"
         )
-    return Reference(path.name, image, kind, first_row, path.stat().st_size, file_digest(path))
+    return Reference(path.name, image, kind, first_row, path.stat().st_size, file_digest(path), defects)
 
 
 def write_reference(path: str | os.PathLike[str], image: NDArray[np.float32]) -> None:

@@ -104,6 +104,8 @@ class PreparedGain:
             yield {"multiply": "multiplied", "divide": "divided by"}[about["sense"]]
         if "pixels" in about:
             yield f"{about['pixels']} pixels"
+        if "defects" in about:
+            yield f"{about['defects']} defects in its header"
         if "orientation" in about:
             way = about["orientation"]
             by = "found by comparing with the stacks" if way["said_by"] == "stacks" else "as the options say"
@@ -156,11 +158,14 @@ def prepare_gain(
     caveats: list[str] = []
     reference = None if options.gain is None else read_reference(options.gain)
     turned, multiplier, subpixels = _gain(options, reference, shape, first, about, caveats)
-    dark, masks = None, []
+    dark, masks = None, list[Mask]()
+    if reference is not None and reference.defects is not None:
+        masks.append(fit_mask(turned.orientation.apply(reference.defects), shape))
+        about["gain"]["defects"] = int(np.count_nonzero(masks[0]))
     if options.dark is not None:
         dark = _dark(options.dark, turned.orientation, shape, about)
     if options.defects is not None:
-        masks = [_defects(options.defects, shape, first_row, first, about, caveats)]
+        masks.append(_defects(options.defects, shape, first_row, first, about, caveats))
     gain = Gain.of(multiplier, dark=dark, defects=masks)
     about["defects_in_all"] = int(np.count_nonzero(gain.bad))
     if gain.bad.mean() > MOST:

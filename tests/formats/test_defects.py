@@ -11,7 +11,11 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from mrcz_dask.formats.defects import boxes_of, read_defects, serialem_text, write_defects
 from mrcz_dask.formats.frames import FirstRow
+from mrcz_dask.formats.gains import read_reference
 from mrcz_dask.formats.mrc.writer import write
+from mrcz_dask.gain.options import GainOptions
+from mrcz_dask.gain.prepared import prepare_gain
+from mrcz_dask.numerics.gain.orientation import rotated_flipped
 from mrcz_dask.values.errors import FormatError
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9))
@@ -155,3 +159,56 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path, encoding: str, content: st
     mark = "\ufeff" if encoding == "utf-16-be" else ""
     (tmp_path / "d.txt").write_bytes((mark + content).encode(encoding))
     assert marked(read_defects(tmp_path / "d.txt", SHAPE).as_frames("bottom")) == {(0, 3)}
+
+
+FALCON = """<?xml version="1.0"?>
+<defects><row>3</row><col>5-6,9</col><point>1,0</point><area>10,4,12,7</area><nonmaskingpoint>0,9</nonmaskingpoint>
+</defects>"""
+
+
+def falcon_gain(path: Path, xml: str = FALCON) -> Path:
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(path, np.ones(SHAPE, np.float32), extratags=[(65100, "s", 0, xml, True)])
+    return path
+
+
+def test_a_gain_reference_lists_a_falcons_defects(tmp_path: Path) -> None:
+    path = falcon_gain(tmp_path / "Falcon.gain")
+    bad = np.zeros(SHAPE, bool)
+    bad[3] = bad[:, [5, 6, 9]] = bad[0, 1] = bad[4:8, 10:13] = bad[9, 0] = True
+    reference = read_reference(path)
+    assert reference.defects is not None and np.array_equal(reference.defects, bad)
+    found = read_defects(path, SHAPE)
+    assert found.kind == "falcon" and found.first_row == "top" and np.array_equal(found.mask, bad)
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        "<defects><row>3</defects>",
+        "<defects><row>10</row></defects>",
+        "<defects><area>1,2,3</area></defects>",
+        "<defects><area>5,2,3,4</area></defects>",
+        "<defects><point>1,x</point></defects>",
+        "<defects><col>7-3</col></defects>",
+        "<defects><spot>1,2</spot></defects>",
+    ],
+)
+def test_a_falcons_list_that_is_not_understood_is_refused(tmp_path: Path, xml: str) -> None:
+    path = falcon_gain(tmp_path / "Falcon.gain", xml)
+    with pytest.raises(FormatError, match="its list of defects"):
+        read_reference(path)
+    with pytest.raises(FormatError, match="its list of defects"):
+        read_defects(path, SHAPE)
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+def test_a_gains_own_defects_are_turned_and_masked_like_it(tmp_path: Path, turns: int) -> None:
+    path = falcon_gain(tmp_path / "Falcon.gain", "<defects><point>1,0</point></defects>")
+    shape = SHAPE[::-1] if turns else SHAPE
+    options = GainOptions(gain=str(path), rotate=turns, flip=0)
+    prepared = prepare_gain(options, shape, "top", [])
+    mask = np.zeros(SHAPE, bool)
+    mask[0, 1] = True
+    assert prepared is not None and np.array_equal(prepared.gain.bad, rotated_flipped(turns, 0).apply(mask))
+    assert any("1 defects in its header" in line for line in prepared.lines())

@@ -144,7 +144,7 @@ class GainGroup(OptionGroup, panel="Gain, dark and defects"):
     )
     defects: Path | None = option(
         None,
-        "Bad pixels: SerialEM's text, lines of x y w h, or a map (MRC, TIFF); masked and filled.",
+        "Bad pixels: SerialEM's text, lines of x y w h, a map, or a Falcon's .gain; masked and filled.",
         often=True,
     )
 
