@@ -109,7 +109,7 @@ class Session:
         self,
         radius: int = 12,
         *,
-        write: WriteMode = "normalized",
+        write: WriteMode = "auto",
         format: OutputFormat = "mrcz",
         dtype: OutputDtype | None = None,
         step: float | None = None,
@@ -146,7 +146,8 @@ class Session:
             Movies to either side of a movie whose mean is its reference; the movie itself is left out.
         write
             ``normalized`` writes corrected pixels, ``recompressed`` the counts with a recipe in the footer,
-            ``references`` only reference, mask and outlier table.
+            ``references`` only reference, mask and outlier table; ``auto``: references of EER, else
+            normalized.
         format
             Format of the outputs: ``mrcz``, ``mrcs``, ``mrcs.zst``, ``tiff`` or ``zarr``.
         dtype

@@ -79,6 +79,8 @@ def write_params(
         )
     options: dict[str, Any] = {"dtype": dtype, "step": step}
     known = {name: value for name, value in options.items() if value is not None}
+    if write == "auto" and (known or format != "mrcz"):
+        write = "normalized"
     if write != "normalized" and known:
         names = " and ".join(f"--{name}" for name in known)
         raise ParameterError(f"{names}: only for normalized pixels; --write {write} writes none")

@@ -28,7 +28,7 @@ from mrcz_dask.session.output_folder import check_space, forbid_overwriting
 from mrcz_dask.values.checks import in_runs
 from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError
 from mrcz_dask.values.messages import Listener, silent
-from mrcz_dask.values.params import OutputFormat, Settings, WriteParams
+from mrcz_dask.values.params import OutputFormat, Settings, WriteMode, WriteParams
 from mrcz_dask.values.texts import readable, some, visible
 from mrcz_dask.values.windows import koma_window
 
@@ -175,6 +175,11 @@ class Plan:
             yield from self.gain.lines()
             yield from (f"warning: {text}" for text in self.gain.caveats)
         yield f"output: {self.folder}, about {readable(self.bytes_out())}"
+        if self.settings.write.write == "references" and any(stack.format == "EER" for stack in self.stacks):
+            yield (
+                "EER stays as it is: a movie would lose the times and sub-pixels of its events. Pattern and "
+                "mask are written; --write normalized writes movies"
+            )
         yield (
             f"memory: about {readable(needed.of(1))} for a worker, and {readable(needed.task)} more for each "
             "further stack at a time"
@@ -235,6 +240,9 @@ def plan_over(
     With `mixing`, outputs that were made with other parameters are not looked for.
     """
     stacks = discovery.stacks
+    if settings.write.write == "auto":
+        mode: WriteMode = "references" if {stack.format for stack in stacks} == {"EER"} else "normalized"
+        settings = replace(settings, write=replace(settings.write, write=mode))
     plan = gained_plan(discovery, out, settings, gain, listen, overwrite=overwrite)
     existing = _existing_outputs(plan, [settings.write])
     if len(existing) < len(stacks):  # else all may be kept, also in a folder that nobody can write into

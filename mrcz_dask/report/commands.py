@@ -64,7 +64,8 @@ def _options(data: SessionData) -> Iterator[str]:
                     yield str(value)
     if settings["koma"].get("break_after") is not None:
         yield from ("--break-after", f"{3600 * settings['koma']['break_after']:.9g}s")
-    yield from _write(settings["write"])
+    events = all(stack.name.lower().endswith(".eer") for stack in data.stacks)
+    yield from _write(settings["write"], WriteParams("references" if events else "normalized"))
     if data.gain is not None:
         yield from _gain(data.gain, settings["gain"])
 
@@ -74,8 +75,7 @@ def _has_option(value: Any) -> bool:
     return not isinstance(value, list | tuple)
 
 
-def _write(write: Mapping[str, Any]) -> Iterator[str]:
-    usual = WriteParams()
+def _write(write: Mapping[str, Any], usual: WriteParams) -> Iterator[str]:
     for name in ("write", "format", "codec"):
         if write[name] != getattr(usual, name):
             yield from (f"--{name}", str(write[name]))

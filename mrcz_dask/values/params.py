@@ -20,7 +20,7 @@ Form = Literal["subtract", "subtract-raw", "divide"]
 Breaks = Literal["auto", "none"]
 Long = Literal["before", "around"]
 Groups = Literal["auto", "none"] | tuple[tuple[str, str], ...]
-WriteMode = Literal["normalized", "recompressed", "references"]
+WriteMode = Literal["auto", "normalized", "recompressed", "references"]
 OutputFormat = Literal["mrcz", "mrcs", "mrcs.zst", "tiff", "zarr"]
 # Deviations of 2000 stacks are known to 1.6 %; tasks and footers name every member.
 SESSION_REACH = 1000
@@ -329,7 +329,8 @@ class WriteParams(Parameters):
     Attributes
     ----------
     write
-        ``normalized`` pixels, ``recompressed`` counts with a recipe, or only the ``references``.
+        ``normalized`` pixels, ``recompressed`` counts with a recipe, or only the ``references``. ``auto``:
+        a plan chooses references for events (EER), whose times and sub-pixels movies would lose.
     dtype
         For ``normalized``: ``int16`` with a recorded scale, ``float32`` or ``float16``.
     step

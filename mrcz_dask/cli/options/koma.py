@@ -144,9 +144,10 @@ class TargetGroup(OptionGroup, panel="Output"):
         None, "Folder for the outputs.", "-o", "--output", often=True, unset="SESSION/koma"
     )
     write: WriteMode = option(
-        "normalized",
+        "auto",
         "normalized: corrected pixels; recompressed: the counts without loss, and a recipe in the footer; "
-        "references: only pattern, mask and outlier table of each stack.",
+        "references: only pattern, mask and outlier table of each stack; auto: references of EER, else "
+        "normalized.",
         often=True,
     )
 

@@ -140,7 +140,7 @@ class TestKoma:
             ("codec = 3", "codec is 3; expected text in quotes"),
             ("radius = true", "radius is true; expected text in quotes or a number"),
             ('exclude = "a*"', 'exclude is "a*"; expected a list, such as ["TEXT"], of text in quotes'),
-            ('write = "all"', 'expected one of "normalized", "recompressed", "references"'),
+            ('write = "all"', 'expected one of "auto", "normalized", "recompressed", "references"'),
             ("eer-upsampling = 3", 'eer-upsampling is 3; expected one of "1", "2", "4"'),
             ('[gain]\nfile = "a.mrc"', "line 1: gain is a table; expected a path in quotes"),
             ("a 3", "session.toml: expected TOML"),
