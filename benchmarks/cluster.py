@@ -20,12 +20,13 @@ import numpy as np
 
 from benchmarks.harness import Amounts, Bench, at_least, at_most, counts, row
 from benchmarks.koma import floor, make_session
-from mrcz_dask.correction.assess import assess_stacks
+from mrcz_dask.correction.judged_stacks import judge_stacks
 from mrcz_dask.correction.plan import Plan, make_plan
 from mrcz_dask.correction.run import CHAINS, SHORTEST, carry_out
 from mrcz_dask.correction.sum_stack import sum_and_mask
 from mrcz_dask.correction.tasks import CorrectionTask, SumTask
-from mrcz_dask.correction.windows import CHAIN, correction_tasks
+from mrcz_dask.correction.window_sums import CHAIN
+from mrcz_dask.correction.windows import correction_tasks
 from mrcz_dask.engine import loop
 from mrcz_dask.engine.client import Client, DaskClient, SerialClient
 from mrcz_dask.engine.clusters import ClientOptions, cores, open_client
@@ -273,7 +274,7 @@ def _tasks(plan: Plan, store: Path) -> Callable[[], list[CorrectionTask]]:
         )
         for k, entry in enumerate(plan.stacks)
     ]
-    return lambda: list(correction_tasks(plan, assess_stacks(plan.stacks, records, settings)))
+    return lambda: list(correction_tasks(plan, judge_stacks(plan.stacks, records, settings)))
 
 
 def _naps(seconds: float, tasks: list[CorrectionTask]) -> list[Task]:

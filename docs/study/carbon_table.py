@@ -16,7 +16,7 @@ from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.reference.koma import PatternFit
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.numerics.reference.window import Member, WindowSum
-from mrcz_dask.numerics.session.contrast import BlockMeans, assess_contrast, block_means
+from mrcz_dask.numerics.session.contrast import BlockMeans, block_means, judge_contrast
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.numerics.simulate.session import StackTruth
 from mrcz_dask.numerics.sums import sum_stack
@@ -68,7 +68,7 @@ def first_pass(name: str, seed: int, strength: float) -> Session:
         grids.append(block_means(total.total(), found.mask, ContrastParams().blocks))
         truths.append(stack.truth)
     return Session(
-        members, [v.usable for v in assess_contrast(grids, PARAMS.radius, ContrastParams())], truths
+        members, [v.usable for v in judge_contrast(grids, PARAMS.radius, ContrastParams())], truths
     )
 
 

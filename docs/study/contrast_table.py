@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.outliers.mask import outlier_mask
-from mrcz_dask.numerics.session.contrast import BlockMeans, Usability, assess_contrast, block_means
+from mrcz_dask.numerics.session.contrast import BlockMeans, Usability, block_means, judge_contrast
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.numerics.sums import sum_stack
 from mrcz_dask.values.params import ContrastParams
@@ -34,7 +34,7 @@ def verdicts(name: str, stacks: int, seed: int, **changes: object) -> list[Usabi
     for stack in session:
         total = sum_stack(stack.frames)
         grids.append(block_means(total.total(), outlier_mask(total).mask, PARAMS.blocks))
-    return assess_contrast(grids, RADIUS, PARAMS)
+    return judge_contrast(grids, RADIUS, PARAMS)
 
 
 def area(bad: Sequence[float], good: Sequence[float]) -> float:

@@ -29,7 +29,7 @@ from mrcz_dask.numerics.reference.parts import MeanImage, References, combine, m
 from mrcz_dask.numerics.reference.regression import LARGEST_SUM, fit_bands, pattern_of
 from mrcz_dask.numerics.reference.session_sum import SessionSum
 from mrcz_dask.numerics.reference.window import Member, WindowSum
-from mrcz_dask.numerics.session.contrast import BlockMeans, assess_contrast, block_means
+from mrcz_dask.numerics.session.contrast import BlockMeans, block_means, judge_contrast
 from mrcz_dask.numerics.simulate import SESSIONS, named, simulate_session
 from mrcz_dask.numerics.simulate.params import SimulationParams
 from mrcz_dask.numerics.simulate.specimen import Specimen
@@ -103,7 +103,7 @@ def first_pass(name: str, seed: int, stacks: int, dose: float | None = None) -> 
             stack = session.stack(i)
             moved = [Specimen(params, i).moved(*shift) for shift in stack.truth.drift[::2]]
             scored[i] = Scored(stack.frames, stack.truth.pattern, np.mean(moved, axis=0, dtype=np.float32))
-    verdicts = assess_contrast(grids, PARAMS.radius, ContrastParams())
+    verdicts = judge_contrast(grids, PARAMS.radius, ContrastParams())
     return Session(members, [v.usable for v in verdicts], scored)
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from mrcz_dask.assess.assessment import Assessment
 from mrcz_dask.assess.files import write_json
+from mrcz_dask.assess.params import AssessParams
 from mrcz_dask.assess.plan import assess_memory
-from mrcz_dask.assess.results import AssessParams
 from mrcz_dask.assess.run import assess
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.engine.clusters import ClientOptions, open_client, plan_local_workers

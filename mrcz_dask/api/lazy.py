@@ -15,8 +15,8 @@ import numpy as np
 from dask.base import tokenize
 from numpy.typing import NDArray
 
-from mrcz_dask.correction.assess import assess_stacks
 from mrcz_dask.correction.correct_stack import fit_stack
+from mrcz_dask.correction.judged_stacks import judge_stacks
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.pooling import pooled_of
 from mrcz_dask.correction.sum_stack import mask_stack, sum_and_mask, sum_frames
@@ -237,7 +237,7 @@ def assess(
     """Decide which stacks are usable, and build the correction tasks of `count` stacks from `first` on."""
     summed = {k: record for k, record in zip(among, records, strict=True) if isinstance(record, StackRecord)}
     failed = {k: failure for k, failure in zip(among, records, strict=True) if isinstance(failure, Failure)}
-    ready = assess_stacks([plan.stacks[k] for k in summed], list(summed.values()), plan.settings)
+    ready = judge_stacks([plan.stacks[k] for k in summed], list(summed.values()), plan.settings)
     chosen = [k for k in among if first <= k < first + count]
     start = sum(k < first for k in summed)
     tasks = correction_tasks(plan, ready, start=start)

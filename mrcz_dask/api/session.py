@@ -288,8 +288,8 @@ class Session:
             If nothing can be done at all: another run is at work there, no worker, no space.
         """
         from mrcz_dask.api.assess import run_assessment
+        from mrcz_dask.assess.params import AssessParams
         from mrcz_dask.assess.plan import plan_with_room
-        from mrcz_dask.assess.results import AssessParams
 
         out = (Path(output) if output is not None else self.discovery.folder / "koma").absolute()
         settings = Settings(koma=koma_params(groups, radius=radius), input=self.inputs)

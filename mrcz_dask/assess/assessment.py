@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.assess.params import AssessParams
 from mrcz_dask.assess.results import (
     KINDS,
     VARIANTS,
-    AssessParams,
     Score,
     StackCurve,
     StackMethods,
@@ -22,7 +22,7 @@ from mrcz_dask.assess.results import (
     finite,
 )
 from mrcz_dask.assess.verdict import Verdict
-from mrcz_dask.correction.assess import AssessedStack
+from mrcz_dask.correction.judged_stacks import JudgedStack
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.numerics.doses import middle_doses
 from mrcz_dask.numerics.noise.decay import SURE, DecayFit, fit_decay
@@ -196,7 +196,7 @@ class Assessment:
 
 
 def stack_lines(
-    ready: Sequence[AssessedStack], noise: Sequence[StackNoise]
+    ready: Sequence[JudgedStack], noise: Sequence[StackNoise]
 ) -> tuple[tuple[StackLine, ...], dict[str, dict[str, Score]]]:
     """Combine each stack's R with the dose before it; also return the means without high contrast."""
     middles = middle_doses([stack.record.mean for stack in ready])

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from mrcz_dask.assess.assessment import Assessment, OverRadius, by_method, over_dose, over_radius, stack_lines
 from mrcz_dask.assess.files import FOLDER, json_bytes
+from mrcz_dask.assess.params import AssessParams
 from mrcz_dask.assess.results import (
-    AssessParams,
     CommonPattern,
     StackCurve,
     StackMethods,
@@ -31,7 +31,8 @@ from mrcz_dask.assess.verdict import verdict
 from mrcz_dask.correction.plan import Plan, forbid_mixing
 from mrcz_dask.correction.summing import SumJob, sum_session
 from mrcz_dask.correction.tasks import CorrectionTask
-from mrcz_dask.correction.windows import CHAIN, advance_windows, correction_tasks, window_task
+from mrcz_dask.correction.window_sums import CHAIN, advance_windows, window_task
+from mrcz_dask.correction.windows import correction_tasks
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Step, Task, carry_out
 from mrcz_dask.formats.atomic import write_atomic

@@ -28,7 +28,7 @@ from mrcz_dask.assess.tasks import CommonTask, CurveTask, MethodsTask, PairTask
 from mrcz_dask.correction.pooling import pooled_of
 from mrcz_dask.correction.references import StoredSums, evidence_of, references_of
 from mrcz_dask.correction.tasks import CorrectionTask, MemberRef
-from mrcz_dask.correction.windows import WindowSums
+from mrcz_dask.correction.window_sums import WindowSums
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.gain.applied import GainedFrames, gain_for
 from mrcz_dask.numerics.arrays import Image

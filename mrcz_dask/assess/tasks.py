@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from mrcz_dask.assess.results import RADII, AssessParams
-from mrcz_dask.correction.assess import AssessedStack, find_epochs
+from mrcz_dask.assess.params import RADII, AssessParams
+from mrcz_dask.correction.judged_stacks import JudgedStack, find_epochs
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, digest_of, member_ref
 from mrcz_dask.correction.windows import correction_tasks, groups_of, mates_of, windows_of
@@ -113,7 +113,7 @@ class MethodsTask(ScoreTask):
     names: tuple[str, ...]
 
 
-def pair_tasks(plan: Plan, params: AssessParams, ready: Sequence[AssessedStack]) -> list[PairTask]:
+def pair_tasks(plan: Plan, params: AssessParams, ready: Sequence[JudgedStack]) -> list[PairTask]:
     """Choose usable stacks, and partners at growing distance; return the tasks that correlate their sums."""
     places = [k for k, stack in enumerate(ready) if stack.usable]
     middles = middle_doses([stack.record.mean for stack in ready])
@@ -130,7 +130,7 @@ def pair_tasks(plan: Plan, params: AssessParams, ready: Sequence[AssessedStack])
     return tasks
 
 
-def common_tasks(plan: Plan, ready: Sequence[AssessedStack]) -> list[CommonTask]:
+def common_tasks(plan: Plan, ready: Sequence[JudgedStack]) -> list[CommonTask]:
     """Return the task that measures the common pattern of the longest epoch; none for fewer than 3 stacks."""
     starts = find_epochs(ready, plan.settings.koma).starts
     epochs = [
@@ -157,7 +157,7 @@ def common_tasks(plan: Plan, ready: Sequence[AssessedStack]) -> list[CommonTask]
 
 
 def curve_tasks(
-    plan: Plan, params: AssessParams, ready: Sequence[AssessedStack], stacks: Sequence[CorrectionTask]
+    plan: Plan, params: AssessParams, ready: Sequence[JudgedStack], stacks: Sequence[CorrectionTask]
 ) -> list[CurveTask]:
     """Choose stacks evenly spread over the session; return tasks that measure R at several radii.
 
@@ -197,7 +197,7 @@ def curve_tasks(
     return tasks
 
 
-def method_tasks(plan: Plan, params: AssessParams, ready: Sequence[AssessedStack]) -> list[MethodsTask]:
+def method_tasks(plan: Plan, params: AssessParams, ready: Sequence[JudgedStack]) -> list[MethodsTask]:
     """Choose usable stacks evenly spread over the session; return tasks that compare methods on them.
 
     Raises
@@ -257,7 +257,7 @@ def pairs(count: int, anchors: int) -> Iterator[tuple[int, tuple[int, ...]]]:
         yield i, new
 
 
-def _digest_of(members: Sequence[MemberRef], ready: Sequence[AssessedStack]) -> str:
+def _digest_of(members: Sequence[MemberRef], ready: Sequence[JudgedStack]) -> str:
     """Return a digest of members, and of how their sums and masks were made."""
     values: list[Any] = [ready[0].record.made_with if ready else ""]
     return digest_of([*values, *([m.name, m.digest, m.mean.hex()] for m in members)])

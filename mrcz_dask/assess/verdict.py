@@ -10,7 +10,7 @@ from statistics import mean, median
 from typing import Any
 
 from mrcz_dask.assess.results import CommonPattern, StackPattern
-from mrcz_dask.correction.assess import RAW_SPREAD, AssessedStack, spread_beyond_counting
+from mrcz_dask.correction.judged_stacks import RAW_SPREAD, JudgedStack, spread_beyond_counting
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.verdict import cost, limit
 from mrcz_dask.numerics.noise.radius import RadiusChoice
@@ -101,7 +101,7 @@ class Verdict:
 
 def verdict(
     plan: Plan,
-    ready: Sequence[AssessedStack],
+    ready: Sequence[JudgedStack],
     stacks: Sequence[StackPattern],
     common: Sequence[CommonPattern],
     choice: RadiusChoice | None,

@@ -30,7 +30,8 @@ from mrcz_dask.values.records import only_copies
 
 if TYPE_CHECKING:
     from mrcz_dask.assess.assessment import Assessment, ByMethod, OverRadius
-    from mrcz_dask.assess.results import AssessParams, Score
+    from mrcz_dask.assess.params import AssessParams
+    from mrcz_dask.assess.results import Score
     from mrcz_dask.assess.verdict import Verdict
     from mrcz_dask.correction.plan import Plan
 
@@ -75,7 +76,7 @@ class PartsGroup(OptionGroup, panel="Parts"):
         ParameterError
             When a part, a method or a number is none.
         """
-        from mrcz_dask.assess.results import METHODS, USUAL_PARTS, AssessParams
+        from mrcz_dask.assess.params import METHODS, USUAL_PARTS, AssessParams
 
         default = USUAL_PARTS if self.methods is None else (*USUAL_PARTS, "methods")
         parts = default if self.only is None else texts_of(self.only)

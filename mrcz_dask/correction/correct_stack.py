@@ -16,7 +16,7 @@ from mrcz_dask.correction.outputs import copies_chunks, open_output, open_recomp
 from mrcz_dask.correction.pooling import pooled_of
 from mrcz_dask.correction.references import StoredSums, WindowReferences, evidence_of, references_of
 from mrcz_dask.correction.tasks import CorrectionTask
-from mrcz_dask.correction.windows import WindowSums
+from mrcz_dask.correction.window_sums import WindowSums
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.mrc.reader import StackReader

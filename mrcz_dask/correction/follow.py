@@ -171,8 +171,8 @@ class FollowJob(KomaJob):
         if self._waiting is None or not self.all_known():
             return
         i, name = self._waiting
-        assessment, koma = self._assessment, self.plan.settings.koma
-        more = stacks_until_final(i, assessment.stacks, assessment.epochs, koma)
+        judged, koma = self._judged, self.plan.settings.koma
+        more = stacks_until_final(i, judged.stacks, judged.epochs, koma)
         waiting = messages.Waiting(name, i + 1, more)
         if waiting != self._told_waiting:
             self._listen(waiting)

@@ -110,7 +110,7 @@ def _outliers_of(pool: Pool) -> list[Pooled]:
 def _stored(store: SessionStore, pool: Pool) -> list[Pooled] | None:
     """Return the outliers of a block from the session store; None if they are not there, or damaged."""
     group = f"blocks/{pool.digest}"
-    with suppress(DamagedError):
+    with suppress(DamagedError, FileNotFoundError):  # another task may be replacing them
         if store.attributes(group):
             at, ends = store.arrays(group, "at", "ends")
             kinds = np.split(at, ends[:-1])

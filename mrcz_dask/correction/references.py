@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.correction.assess import RAW_SPREAD
+from mrcz_dask.correction.judged_stacks import RAW_SPREAD
 from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, member_ref
-from mrcz_dask.correction.windows import WindowSums, advance_windows, as_member, window_task
+from mrcz_dask.correction.window_sums import WindowSums, advance_windows, as_member, window_task
 from mrcz_dask.numerics.outliers.weights import is_masked, near_another
 from mrcz_dask.numerics.reference.correction import Correction, make_correction
 from mrcz_dask.numerics.reference.evidence import stack_evidence

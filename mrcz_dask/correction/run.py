@@ -8,22 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mrcz_dask.correction.assess import StackAssessment
 from mrcz_dask.correction.correct_stack import correct_stack
 from mrcz_dask.correction.footer import ASK, kept_result
+from mrcz_dask.correction.judged_stacks import JudgedStacks
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.pooling import pool_outliers
 from mrcz_dask.correction.summing import SumJob, announce_gain, open_store, warn_of_session
 from mrcz_dask.correction.tasks import CorrectionTask, member_ref, output_name
-from mrcz_dask.correction.windows import (
-    BLOCK,
-    CHAIN,
-    Block,
-    advance_windows,
-    correction_tasks,
-    sum_block,
-    window_task,
-)
+from mrcz_dask.correction.window_sums import BLOCK, CHAIN, Block, advance_windows, sum_block, window_task
+from mrcz_dask.correction.windows import correction_tasks
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Step, Task, Timed, failure
 from mrcz_dask.formats.metadata import reading
@@ -187,7 +180,7 @@ class KomaJob(SumJob):
         self._known_results, self._slots = known, slots
         self._results: dict[str, StackResult] = {}
         self._refused: dict[str, tuple[str, Failure]] = {}
-        self._assessment = StackAssessment(plan.settings)
+        self._judged = JudgedStacks(plan.settings)
         self._chain = (0, 0, 0)  # generation, first stack, and the one after the last
         self._told_breaks: set[Break] = set()
         self._blocked, self._warned = False, False
@@ -242,20 +235,20 @@ class KomaJob(SumJob):
         """Yield the corrections of stacks whose windows are final, and provisional ones if asked for."""
         if self._damaged:  # windows that hold them would fail again
             return
-        assessment = self._assessment
-        assessment.update(self.known_stacks())
+        judged = self._judged
+        judged.update(self.known_stacks())
         self._blocked, self._waiting = False, None
-        self._next = min(self._next, assessment.changed_at)
-        epochs = assessment.epochs
+        self._next = min(self._next, judged.changed_at)
+        epochs = judged.epochs
         for item in epochs.breaks if complete else epochs.before(epochs.final):
             if item not in self._told_breaks:
                 self._told_breaks.add(item)
                 self._listen(messages.Noted(str(item)))
         if complete and not self._warned:
             self._warned = True
-            warn_of_session(assessment.stacks, self._listen)
+            warn_of_session(judged.stacks, self._listen)
         tasks = correction_tasks(
-            self.plan, assessment.stacks, epochs, start=self._next, more_to_come=not complete
+            self.plan, judged.stacks, epochs, start=self._next, more_to_come=not complete
         )
         for i, task in enumerate(tasks, self._next):
             if task.provisional:
@@ -317,7 +310,7 @@ class KomaJob(SumJob):
         """Return the whole blocks of the session's usable stacks that the long window of a stack holds."""
         if len(task.long) < WORTH:
             return ()
-        stacks, raw = self._assessment.stacks, task.settings.koma.form == "subtract-raw"
+        stacks, raw = self._judged.stacks, task.settings.koma.form == "subtract-raw"
         held = {*task.long, *((member_ref(task.record),) if task.usable else ())}
         blocks = []
         for start in range(0, len(stacks), BLOCK):

@@ -9,7 +9,7 @@ from itertools import takewhile
 from statistics import median
 from typing import Any, ClassVar
 
-from mrcz_dask.correction.assess import RAW_SPREAD, AssessedStack, StackAssessment, spread_beyond_counting
+from mrcz_dask.correction.judged_stacks import RAW_SPREAD, JudgedStack, JudgedStacks, spread_beyond_counting
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.sum_stack import StackSums, mask_stack, sum_stack
 from mrcz_dask.correction.tasks import SumTask, output_name
@@ -152,16 +152,16 @@ def _mask(task: SumTask, sums: StackSums | Failure) -> StackRecord | Failure:
     return sums if isinstance(sums, Failure) else mask_stack(task, sums)
 
 
-def sum_session(plan: Plan, client: Client, listen: messages.Listener) -> tuple[list[AssessedStack], SumJob]:
-    """Sum and assess the stacks of a session; return them in order of time, and the job that summed them."""
+def sum_session(plan: Plan, client: Client, listen: messages.Listener) -> tuple[list[JudgedStack], SumJob]:
+    """Sum and judge the stacks of a session; return them in order of time, and the job that summed them."""
     open_store(plan)
     announce_gain(plan, listen)
     job = SumJob(plan, listen)
     Loop(client).run(job)
-    assessment = StackAssessment(plan.settings)
-    assessment.update(job.known_stacks())
-    warn_of_session(assessment.stacks, listen)
-    return assessment.stacks, job
+    judged = JudgedStacks(plan.settings)
+    judged.update(job.known_stacks())
+    warn_of_session(judged.stacks, listen)
+    return judged.stacks, job
 
 
 def open_store(plan: Plan) -> SessionStore:
@@ -211,7 +211,7 @@ def announce_gain(plan: Plan, listen: messages.Listener) -> None:
             listen(messages.Warned(text))
 
 
-def warn_of_session(stacks: Sequence[AssessedStack], listen: messages.Listener) -> None:
+def warn_of_session(stacks: Sequence[JudgedStack], listen: messages.Listener) -> None:
     """Send messages about groups and copies of stacks, and about frames that seem to lack a gain."""
     names = [stack.entry.name for stack in stacks]
     sizes = Counter(group for stack in stacks for group in stack.groups)

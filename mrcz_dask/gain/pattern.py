@@ -15,7 +15,7 @@ from mrcz_dask.numerics.doses import is_blank
 from mrcz_dask.numerics.gain.estimate import PatternSum, SessionPattern
 from mrcz_dask.numerics.noise.correlation import FINENESS
 from mrcz_dask.numerics.outliers.mask import OutlierMask, outlier_mask
-from mrcz_dask.numerics.session.contrast import Usability, assess_contrast, block_means
+from mrcz_dask.numerics.session.contrast import Usability, block_means, judge_contrast
 from mrcz_dask.numerics.session.fingerprint import Copies, Fingerprint, Fingerprinter
 from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
 from mrcz_dask.values.errors import FormatError, MrczDaskError, SessionError
@@ -179,7 +179,7 @@ def _verdicts(stacks: Sequence[SummedStack]) -> list[Usability]:
         else None
         for stack in stacks
     ]
-    return assess_contrast(grids, GROUP, params)
+    return judge_contrast(grids, GROUP, params)
 
 
 def _unusable(stack: SummedStack, verdict: Usability) -> str | None:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.correction.assess import spread_beyond_counting
 from mrcz_dask.correction.footer import last_steps
+from mrcz_dask.correction.judged_stacks import spread_beyond_counting
 from mrcz_dask.correction.tasks import STORE_NAME, output_stem
 from mrcz_dask.correction.verdict import verdict_on
 from mrcz_dask.formats.sources import read_footer

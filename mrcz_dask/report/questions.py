@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable
 
-from mrcz_dask.correction.assess import RAW_SPREAD
+from mrcz_dask.correction.judged_stacks import RAW_SPREAD
 from mrcz_dask.correction.verdict import loss
 from mrcz_dask.numerics.reference.evidence import RARE, Mean
 from mrcz_dask.report.data import SessionData

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mrcz_dask.assess.assessment import over_dose, over_radius, points
-from mrcz_dask.assess.results import VARIANTS, AssessParams, StackCurve, StackPairs
+from mrcz_dask.assess.params import AssessParams
+from mrcz_dask.assess.results import VARIANTS, StackCurve, StackPairs
 from mrcz_dask.values.errors import ParameterError
 
 RADII = (1, 2, 4, 8, 16)

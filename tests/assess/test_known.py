@@ -11,8 +11,8 @@ import pytest
 import mrcz_dask
 from mrcz_dask.assess.assessment import Assessment
 from mrcz_dask.assess.files import write_json
+from mrcz_dask.assess.params import AssessParams
 from mrcz_dask.assess.plan import assess_plan
-from mrcz_dask.assess.results import AssessParams
 from mrcz_dask.assess.run import assess
 from mrcz_dask.engine import loop as attempt
 from mrcz_dask.engine.client import SerialClient

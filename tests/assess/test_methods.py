@@ -8,9 +8,9 @@ import pytest
 
 from mrcz_dask.assess.assessment import Assessment
 from mrcz_dask.assess.files import tables, write_csv, write_json
+from mrcz_dask.assess.params import METHODS, AssessParams
 from mrcz_dask.assess.plan import assess_memory, assess_plan
 from mrcz_dask.assess.plots import write_plots
-from mrcz_dask.assess.results import METHODS, AssessParams
 from mrcz_dask.assess.run import assess
 from mrcz_dask.assess.tasks import method_tasks
 from mrcz_dask.correction.plan import Plan

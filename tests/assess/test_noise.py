@@ -10,8 +10,9 @@ import pytest
 
 from mrcz_dask.assess.assessment import Assessment
 from mrcz_dask.assess.files import write_json
+from mrcz_dask.assess.params import PARTS, AssessParams
 from mrcz_dask.assess.plan import assess_memory, assess_plan
-from mrcz_dask.assess.results import KINDS, PARTS, VARIANTS, AssessParams
+from mrcz_dask.assess.results import KINDS, VARIANTS
 from mrcz_dask.assess.run import assess
 from mrcz_dask.engine.client import Client, SerialClient
 from mrcz_dask.engine.clusters import ClientOptions, open_client

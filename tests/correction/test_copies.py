@@ -13,9 +13,9 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from mrcz_dask.assess.results import AssessParams
+from mrcz_dask.assess.params import AssessParams
 from mrcz_dask.assess.run import assess as assess_session
-from mrcz_dask.correction import assess
+from mrcz_dask.correction import judged_stacks
 from mrcz_dask.correction.follow import FollowParams, follow
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
@@ -182,7 +182,7 @@ def test_following_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_copies_that_nothing_finds_are_an_alarm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any, equal: int
 ) -> None:
-    monkeypatch.setattr(assess.Copies, "of", lambda self, j: ())
+    monkeypatch.setattr(judged_stacks.Copies, "of", lambda self, j: ())
     folder = session(tmp_path / "night", stacks()[1:3] + [stacks()[3]] * equal)
     settings = Settings(
         koma=KomaParams(radius=3, breaks="none", trust_reference=True), write=WriteParams(write=write)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcz_dask.correction.assess import Epochs, find_epochs
+from mrcz_dask.correction.judged_stacks import Epochs, find_epochs
 from mrcz_dask.correction.windows import Windows, windows_of
 from mrcz_dask.numerics.session.sketch import sketch_sizes
 from mrcz_dask.values.params import KomaParams

@@ -13,8 +13,8 @@ import pytest
 import mrcz_dask
 from benchmarks.truth import score_removed
 from mrcz_dask.api.reproduce import reproduce
-from mrcz_dask.correction.assess import Epochs
 from mrcz_dask.correction.footer import last_steps
+from mrcz_dask.correction.judged_stacks import Epochs
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.correction.windows import windows_of

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.correction.assess import AssessedStack, StackAssessment, assess_stacks
+from mrcz_dask.correction.judged_stacks import JudgedStack, JudgedStacks, judge_stacks
 from mrcz_dask.correction.plan import Plan, make_plan
 from mrcz_dask.correction.sum_stack import sum_and_mask
 from mrcz_dask.correction.tasks import SumTask
@@ -45,7 +45,7 @@ def _name(k: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def ready(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> list[AssessedStack]:
+def ready(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> list[JudgedStack]:
     """Every stack with a record like the first one's, but for its own noise, and contrast in some."""
     store = tmp_path_factory.mktemp("store") / "session.zarr"
     SessionStore(store).create()
@@ -54,7 +54,7 @@ def ready(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> list[Assessed
     record = sum_and_mask(task)
     rng = np.random.default_rng(1)
     records = [_like(record, k, rng, name=e.name, stem=e.stem) for k, e in enumerate(plan.stacks)]
-    return assess_stacks(plan.stacks, records, settings)
+    return judge_stacks(plan.stacks, records, settings)
 
 
 def _like(record: StackRecord, k: int, rng: np.random.Generator, *, name: str, stem: str) -> StackRecord:
@@ -82,11 +82,11 @@ def test_the_stacks_are_in_order_of_time(plan: Plan) -> None:
     )
 
 
-def test_contrast_is_found_wherever_it_is(ready: list[AssessedStack]) -> None:
+def test_contrast_is_found_wherever_it_is(ready: list[JudgedStack]) -> None:
     assert {k for k, one in enumerate(ready) if not one.usable} == CONTRAST
 
 
-def test_every_task_has_its_windows_and_a_key_of_its_own(plan: Plan, ready: list[AssessedStack]) -> None:
+def test_every_task_has_its_windows_and_a_key_of_its_own(plan: Plan, ready: list[JudgedStack]) -> None:
     tasks = list(correction_tasks(plan, ready))
     usable = [k not in CONTRAST for k in range(STACKS)]
     for k in [*range(30), *range(2480, 2520), *range(STACKS - 30, STACKS)]:
@@ -98,20 +98,20 @@ def test_every_task_has_its_windows_and_a_key_of_its_own(plan: Plan, ready: list
     assert {task.name for task in tasks} == {stack.name for stack in plan.stacks}
 
 
-def test_tasks_are_small(plan: Plan, ready: list[AssessedStack]) -> None:
+def test_tasks_are_small(plan: Plan, ready: list[JudgedStack]) -> None:
     tasks = list(correction_tasks(plan, ready))
     assert len(pickle.dumps(tasks[2500])) < 100_000
     assert pickle.loads(pickle.dumps(tasks[2500])) == tasks[2500]
 
 
 def test_stacks_that_come_one_by_one_are_assessed_as_all_at_once(
-    plan: Plan, ready: list[AssessedStack]
+    plan: Plan, ready: list[JudgedStack]
 ) -> None:
     stacks = [(one.entry, one.record) for one in ready]
-    assessment = StackAssessment(plan.settings)
+    assessment = JudgedStacks(plan.settings)
     for there in [*range(1, 300), *range(300, STACKS, 37), *range(STACKS - 50, STACKS + 1)]:
         assessment.update(stacks[:there])
-    whole = StackAssessment(plan.settings)
+    whole = JudgedStacks(plan.settings)
     whole.update(stacks)
     assert list(map(repr, assessment.stacks)) == list(map(repr, whole.stacks))  # no score is no number
     assert assessment.epochs == whole.epochs

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrcz_dask.correction.assess import Epochs
+from mrcz_dask.correction.judged_stacks import Epochs
 from mrcz_dask.correction.windows import groups_of, mates_of, stacks_until_final, windows_of
 from mrcz_dask.monitor.snapshot import facts, headline, snapshot
 from mrcz_dask.monitor.state import SessionState

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.correction import run as main
-from mrcz_dask.correction import windows
+from mrcz_dask.correction import window_sums
 from mrcz_dask.correction.run import Outcome
 from mrcz_dask.correction.tasks import MemberRef, member_ref
-from mrcz_dask.correction.windows import Block, Window, WindowTask, advance_windows, sum_block
+from mrcz_dask.correction.window_sums import Block, Window, WindowTask, advance_windows, sum_block
 from mrcz_dask.engine.loop import attempt
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.simulation import write_session
@@ -133,7 +133,7 @@ def test_a_window_that_fails_is_one_stacks_failure(
     night: Path, tmp_path: Path, koma: Koma, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, name = koma(night, tmp_path / "plain"), sorted(path.name for path in night.glob("*.mrcz"))[3]
-    advanced, tries = windows._window_sum, []
+    advanced, tries = window_sums._window_sum, []
 
     def fail(before: Any, task: WindowTask, *more: Any) -> Any:
         tries.append(task.name)
@@ -141,7 +141,7 @@ def test_a_window_that_fails_is_one_stacks_failure(
             raise ValueError("of this window")
         return advanced(before, task, *more)
 
-    monkeypatch.setattr(windows, "_window_sum", fail)
+    monkeypatch.setattr(window_sums, "_window_sum", fail)
     always = True
     failed = koma(night, tmp_path / "failed")
     assert failed.failed == {name: "ValueError: of this window"}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.correction.assess import reason_of
+from mrcz_dask.correction.judged_stacks import reason_of
 from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.gain.check import GainProblem
@@ -27,7 +27,7 @@ from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.numerics.reference.regression import BandFit
 from mrcz_dask.numerics.reference.window import Member
 from mrcz_dask.numerics.session.breaks import FEWEST, REACH, find_breaks, gather_evidence
-from mrcz_dask.numerics.session.contrast import BlockMeans, assess_contrast, block_means
+from mrcz_dask.numerics.session.contrast import BlockMeans, block_means, judge_contrast
 from mrcz_dask.numerics.session.fingerprint import Copies, Fingerprint
 from mrcz_dask.numerics.session.sketch import sketch
 from mrcz_dask.numerics.sums import StackSum
@@ -121,7 +121,7 @@ class LastStacks:
         """Return the kept stacks that may be members of windows: those without high contrast,
         as known by now.
         """
-        verdicts = assess_contrast(self._block_means, self._settings.koma.radius, self._settings.contrast)
+        verdicts = judge_contrast(self._block_means, self._settings.koma.radius, self._settings.contrast)
         recent = verdicts[len(verdicts) - len(self._stacks) :]
         return [stack for stack, verdict in zip(self._stacks, recent, strict=True) if verdict.usable]
 

@@ -242,9 +242,11 @@ def _add_logs(a: Any, b: Any, table: Ints) -> Any:
     return max(a, b) + (table[apart] if apart < table.size else 0)
 
 
-@compiled
-def _median_around(image: NDArray[Any], y: int, x: int, near: Singles) -> Any:
-    """Return the median of the 5 x 5 pixels around one; `near` has room for them, in ascending order."""
+@inner
+def _expected_near(image: NDArray[Any], expected: Any, pattern: Any, y: int, x: int, near: Singles) -> Any:
+    """Return the counts that are expected of a pixel: the median of the 5 x 5 around times its pattern where
+    that is another by more than counting, but not as broken pixels are. `near` has room for them.
+    """
     for k in range(near.size):
         row = min(max(y + k // 5 - 2, 0), image.shape[0] - 1)
         value = np.float32(image[row, min(max(x + k % 5 - 2, 0), image.shape[1] - 1)])
@@ -253,7 +255,10 @@ def _median_around(image: NDArray[Any], y: int, x: int, near: Singles) -> Any:
             near[place] = near[place - 1]
             place -= 1
         near[place] = value
-    return near[near.size // 2]
+    around = near[near.size // 2] * pattern
+    apart = around - expected
+    whole = DARKEST * expected < around < BRIGHTEST * expected
+    return around if whole and apart * apart > expected else expected
 
 
 @compiled
@@ -288,11 +293,7 @@ def _chains(
         y, x = at[c] // nx, at[c] % nx
         pattern, run[:] = pattern_at(lines, y, x), 0
         for t in range(stacks):
-            expected = expected_at(level, t, y, x) * pattern
-            around = _median_around(strip[t], y, x, near) * pattern
-            apart = around - expected
-            if apart * apart > expected and DARKEST * expected < around < BRIGHTEST * expected:
-                expected = around
+            expected = _expected_near(strip[t], expected_at(level, t, y, x) * pattern, pattern, y, x, near)
             counts = np.int64(np.rint(min(expected * COUNT, LARGEST)))
             value = np.int64(np.rint(min(np.float64(strip[t, y, x]) * COUNT, LARGEST)))
             for k in range(bad):

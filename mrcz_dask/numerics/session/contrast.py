@@ -86,7 +86,7 @@ def block_means(total: NDArray[Any], mask: NDArray[np.bool_], blocks: int, scale
     return BlockMeans(means, pixels.astype(np.int64))
 
 
-def assess_contrast(
+def judge_contrast(
     grids: Sequence[BlockMeans | None], radius: int, params: ContrastParams, start: int = 0
 ) -> list[Usability]:
     """Decide for each stack, or those from `start` on, whether its contrast allows it to correct others.

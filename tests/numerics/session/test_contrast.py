@@ -12,8 +12,8 @@ from mrcz_dask.numerics.outliers.mask import outlier_mask
 from mrcz_dask.numerics.session.contrast import (
     BlockMeans,
     Usability,
-    assess_contrast,
     block_means,
+    judge_contrast,
 )
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.numerics.sums import sum_stack
@@ -36,7 +36,7 @@ def flat(rng, contrast=0.0, blocks=6, counts=20_000.0, pixels=1000):
 
 
 def verdicts(grids, radius=RADIUS, params=PARAMS):
-    return [v.usable for v in assess_contrast(grids, radius, params)]
+    return [v.usable for v in judge_contrast(grids, radius, params)]
 
 
 @pytest.mark.parametrize("name", ["standard", "mature"])
@@ -51,7 +51,7 @@ def test_carbon_and_ice_are_found_and_nothing_else(name):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_clean_session_has_no_high_contrast(seed):
-    found = assess_contrast(session_grids("evolving", shape=(320, 320), stacks=10, seed=seed), RADIUS, PARAMS)
+    found = judge_contrast(session_grids("evolving", shape=(320, 320), stacks=10, seed=seed), RADIUS, PARAMS)
 
     assert all(v.usable for v in found)
     assert max(v.score for v in found) < PARAMS.floor <= min(v.limit for v in found)
@@ -70,12 +70,12 @@ def test_the_limit_is_twice_the_lower_quartile_or_the_floor():
     spread = [0.06, 0.06, 0.06, 0.06, 0.06, 0.09, 0.25]
     grids = [BlockMeans(1000 * (1 + rng.normal(0, s, (12, 12))), np.full((12, 12), 1000)) for s in spread]
 
-    found = assess_contrast(grids, 10, PARAMS)
+    found = judge_contrast(grids, 10, PARAMS)
 
     scores = [v.score for v in found]
     assert all(v.limit == pytest.approx(2 * np.quantile(scores, 0.25)) for v in found)
     assert [v.usable for v in found] == [True] * 6 + [False]
-    assert all(v.limit == 1.0 for v in assess_contrast(grids, 10, ContrastParams(floor=1.0)))
+    assert all(v.limit == 1.0 for v in judge_contrast(grids, 10, ContrastParams(floor=1.0)))
 
 
 def test_the_dose_does_not_matter():
@@ -92,9 +92,9 @@ def test_counting_alone_gives_no_score():
         pixels = np.full((8, 8), 50)
         grids = [BlockMeans(rng.poisson(50.0, (8, 8)) * 1.0, pixels) for _ in range(20)]
         poisson = [BlockMeans(rng.poisson(50 * 50, (8, 8)) / 50, pixels) for _ in range(20)]
-        scores.append(np.median([v.score for v in assess_contrast(poisson, 20, PARAMS)]))
+        scores.append(np.median([v.score for v in judge_contrast(poisson, 20, PARAMS)]))
         assert (
-            np.median([v.score for v in assess_contrast(grids, 20, PARAMS)]) > 0.1
+            np.median([v.score for v in judge_contrast(grids, 20, PARAMS)]) > 0.1
         )  # the same grid of fewer counts
 
     assert np.mean(scores) < 0.01
@@ -115,9 +115,9 @@ def test_decided_by_the_history_up_to_one_radius_later_alone(bad, j, radius, his
 
     stop = min(j + radius + 1, 30)
     start = max(0, stop - history)
-    alone = assess_contrast(grids[start:stop], radius, params)[j - start]
+    alone = judge_contrast(grids[start:stop], radius, params)[j - start]
 
-    assert repr(alone) == repr(assess_contrast(grids, radius, params)[j])
+    assert repr(alone) == repr(judge_contrast(grids, radius, params)[j])
 
 
 def test_later_stacks_change_nothing_that_is_final():
@@ -128,8 +128,7 @@ def test_later_stacks_change_nothing_that_is_final():
     for n in (8, 25, 59):
         final = n - RADIUS
         assert (
-            assess_contrast(grids[:n], RADIUS, params)[:final]
-            == assess_contrast(grids, RADIUS, params)[:final]
+            judge_contrast(grids[:n], RADIUS, params)[:final] == judge_contrast(grids, RADIUS, params)[:final]
         )
 
 
@@ -137,17 +136,17 @@ def test_a_stack_without_a_mask_is_never_usable_and_has_no_say():
     rng = np.random.default_rng(5)
     grids = [flat(rng) for _ in range(6)]
 
-    found = assess_contrast([*grids[:3], None, *grids[3:]], 10, PARAMS)
+    found = judge_contrast([*grids[:3], None, *grids[3:]], 10, PARAMS)
 
     assert not found[3].usable
     assert math.isnan(found[3].score)
-    assert [v for k, v in enumerate(found) if k != 3] == assess_contrast(grids, 10, PARAMS)
+    assert [v for k, v in enumerate(found) if k != 3] == judge_contrast(grids, 10, PARAMS)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_fewer_than_three_stacks_cannot_be_judged(number):
     rng = np.random.default_rng(6)
-    found = assess_contrast([None, *[flat(rng, 0.5) for _ in range(number)]], 10, PARAMS)
+    found = judge_contrast([None, *[flat(rng, 0.5) for _ in range(number)]], 10, PARAMS)
 
     assert len(found) == number + 1
     assert all(math.isnan(v.score) for v in found)
@@ -178,10 +177,10 @@ def test_stacks_of_another_grid_are_judged_among_themselves():
     rng = np.random.default_rng(8)
     small, large = [flat(rng, blocks=4) for _ in range(4)], [flat(rng, blocks=8) for _ in range(4)]
 
-    found = assess_contrast([g for pair in zip(small, large, strict=True) for g in pair], 20, PARAMS)
+    found = judge_contrast([g for pair in zip(small, large, strict=True) for g in pair], 20, PARAMS)
 
-    assert found[::2] == assess_contrast(small, 20, PARAMS)
-    assert found[1::2] == assess_contrast(large, 20, PARAMS)
+    assert found[::2] == judge_contrast(small, 20, PARAMS)
+    assert found[1::2] == judge_contrast(large, 20, PARAMS)
 
 
 @given(ny=st.integers(1, 40), nx=st.integers(1, 40), blocks=st.integers(2, 20), seed=st.integers(0, 99))
@@ -211,7 +210,7 @@ def test_block_means_of_even_blocks():
 
 
 def reference_judge(grids, radius, params):
-    """`assess_contrast` in NumPy, stack by stack."""
+    """`judge_contrast` in NumPy, stack by stack."""
     known = [None if g is None else (g.relative, g.poisson) for g in grids]
     return [reference_judge_one(known, j, radius, params) for j in range(len(known))]
 
@@ -263,4 +262,4 @@ def test_to_the_bit_what_numpy_gives(number, shapes, hidden, floor, radius, hist
     grids = [grid() if rng.random() < 0.9 else None for _ in range(number)]
     params = ContrastParams(floor=floor, history=history)
 
-    assert repr(assess_contrast(grids, radius, params)) == repr(reference_judge(grids, radius, params))
+    assert repr(judge_contrast(grids, radius, params)) == repr(reference_judge(grids, radius, params))

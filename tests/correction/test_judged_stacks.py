@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.correction import assess
-from mrcz_dask.correction.assess import StackAssessment
+from mrcz_dask.correction import judged_stacks
+from mrcz_dask.correction.judged_stacks import JudgedStacks
 from mrcz_dask.values.params import ContrastParams, KomaParams, Settings
 
 from .test_epochs import session
@@ -85,16 +85,16 @@ def describe(
     return type(record)(**about)
 
 
-def known(assessment: StackAssessment, stop: int) -> list[str]:
+def known(assessment: JudgedStacks, stop: int) -> list[str]:
     """The verdicts on the first stacks, but for the copies that may follow."""
     return [repr((one.entry.name, one.verdict, one.original, one.groups)) for one in assessment.stacks[:stop]]
 
 
 @given(drawn=arrivals())
 def test_increments_give_what_one_update_gives(drawn: Arrivals) -> None:
-    growing, whole = StackAssessment(drawn.settings), StackAssessment(drawn.settings)
+    growing, whole = JudgedStacks(drawn.settings), JudgedStacks(drawn.settings)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assess, "LEAD_OF_BREAKS", 24)
+        patch.setattr(judged_stacks, "LEAD_OF_BREAKS", 24)
         whole.update(drawn.stacks)
         for there in drawn.there:
             growing.update(drawn.stacks[:there])
@@ -109,7 +109,7 @@ def test_increments_give_what_one_update_gives(drawn: Arrivals) -> None:
 @given(drawn=arrivals(), change=st.randoms(use_true_random=False))
 def test_stacks_that_go_or_come_between_are_taken_in(drawn: Arrivals, change: Any) -> None:
     some = [one for one in drawn.stacks if change.random() < 0.9]
-    growing, whole = StackAssessment(drawn.settings), StackAssessment(drawn.settings)
+    growing, whole = JudgedStacks(drawn.settings), JudgedStacks(drawn.settings)
     growing.update(some)
     growing.update(drawn.stacks)
     whole.update(drawn.stacks)
@@ -123,7 +123,7 @@ def test_hours_without_a_usable_stack_change_nothing_of_the_breaks_behind_them()
     made = session([0] * 30 + [1] * (300 + 7) + [2] * 40)
     records = [describe(one.record, (k,), rng, sound=not 30 <= k < 330) for k, one in enumerate(made)]
     stacks = [(one.entry, record) for one, record in zip(made, records, strict=True)]
-    growing, whole = (StackAssessment(Settings(koma=KomaParams(radius=3))) for _ in range(2))
+    growing, whole = (JudgedStacks(Settings(koma=KomaParams(radius=3))) for _ in range(2))
     whole.update(stacks)
     for there in range(300, len(stacks) + 1):
         growing.update(stacks[:there])

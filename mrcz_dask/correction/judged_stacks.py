@@ -14,7 +14,7 @@ import numpy as np
 
 from mrcz_dask.numerics.reference.structure import grid as grid_of
 from mrcz_dask.numerics.session.breaks import DetectedBreak, final_below, find_breaks, gather_evidence
-from mrcz_dask.numerics.session.contrast import BlockMeans, Usability, assess_contrast
+from mrcz_dask.numerics.session.contrast import BlockMeans, Usability, judge_contrast
 from mrcz_dask.numerics.session.fingerprint import Copies, Fingerprint
 from mrcz_dask.numerics.session.specimens import FIRST, Specimens
 from mrcz_dask.session.entries import StackEntry
@@ -30,7 +30,7 @@ LEAD_OF_BREAKS = 48
 
 
 @dataclass(frozen=True, slots=True)
-class AssessedStack:
+class JudgedStack:
     """Record of one stack with the decision whether it may be a member of other stacks' windows.
 
     Attributes
@@ -107,7 +107,7 @@ class Epochs:
         return self.breaks[: bisect_left(self.starts, stop)]
 
 
-def find_epochs(stacks: Sequence[AssessedStack], koma: KomaParams) -> Epochs:
+def find_epochs(stacks: Sequence[JudgedStack], koma: KomaParams) -> Epochs:
     """Find the breaks of a session, and so its epochs, from long pauses, jumps in dose and changes of the
     pattern.
 
@@ -153,11 +153,11 @@ def reason_of(found: DetectedBreak) -> str:
     )
 
 
-class StackAssessment:
+class JudgedStacks:
     """Decides which stacks are usable and where epochs begin, again whenever further stacks have been summed.
 
     Whether a stack is usable, and whether there is a break before it, depends on a bounded number of stacks
-    around it. So only the last stacks are assessed again when others follow.
+    around it. So only the last stacks are judged again when others follow.
 
     Attributes
     ----------
@@ -177,7 +177,7 @@ class StackAssessment:
         self.changed_at = 0
 
     def _begin(self) -> None:
-        self.stacks: list[AssessedStack] = []
+        self.stacks: list[JudgedStack] = []
         self.epochs = Epochs(0, (), (), 0)
         self._copies, self._grouping = Copies(), Grouping(self._settings.koma.groups)
         self._groups: list[tuple[Group, ...]] = []
@@ -186,15 +186,15 @@ class StackAssessment:
         self._grids: list[BlockMeans | None] = []
 
     def update(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
-        """Assess all stacks that have been summed so far, given in order of time."""
+        """Judge all stacks that have been summed so far, given in order of time."""
         known = [(stack.entry, stack.record) for stack in self.stacks]
         if known != list(stacks[: len(known)]):
             self._begin()
         self.changed_at = self.epochs.final
-        self._assess_stacks(stacks)
+        self._judge_stacks(stacks)
         self._find_epochs()
 
-    def _assess_stacks(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
+    def _judge_stacks(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
         koma = self._settings.koma
         undecided = max(0, len(self.stacks) - koma.radius) if len(self.stacks) >= self._first else 0
         start = max(0, undecided - self._lead)
@@ -213,7 +213,7 @@ class StackAssessment:
             with_new_copies.update(self._copies.of(j))
             self._specimens = self._specimens or Specimens(grid_of(record.shape[1:]), self._first)
             self._specimens.add(record.scene if record.sound else "", together.union(self._copies.of(j)))
-        verdicts = assess_contrast(
+        verdicts = judge_contrast(
             self._grids[start:], koma.radius, self._settings.contrast, undecided - start
         )
         del self.stacks[undecided:]
@@ -233,7 +233,7 @@ class StackAssessment:
                 names = (stacks[k][0].name for k in sorted(specimens))
                 groups += tuple(Group(f"specimen of {name}", "as their pixels show") for name in names)
             verdict = verdicts[j - undecided]
-            self.stacks.append(AssessedStack(*stacks[j], verdict, raw, copies, original, groups, specimens))
+            self.stacks.append(JudgedStack(*stacks[j], verdict, raw, copies, original, groups, specimens))
 
     def _find_epochs(self) -> None:
         """Find epochs among the last stacks, and join them to those that are final."""
@@ -250,13 +250,13 @@ class StackAssessment:
         )
 
 
-def assess_stacks(
+def judge_stacks(
     entries: Sequence[StackEntry], records: Sequence[StackRecord], settings: Settings
-) -> list[AssessedStack]:
+) -> list[JudgedStack]:
     """Decide for all stacks of a session, in order of time, which are usable as neighbors."""
-    assessment = StackAssessment(settings)
-    assessment.update([*zip(entries, records, strict=True)])
-    return assessment.stacks
+    judged = JudgedStacks(settings)
+    judged.update([*zip(entries, records, strict=True)])
+    return judged.stacks
 
 
 def spread_beyond_counting(record: StackRecord) -> float | None:
