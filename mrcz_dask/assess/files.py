@@ -91,7 +91,7 @@ def tables(assessment: Assessment) -> Iterator[tuple[str, list[Row]]]:
         header: Row = ["scale", "stacks", "variance", "variance_error", "removed", "removed_error"]
         yield "assess_pattern", [header, *rows]
     if assessment.stacks:
-        yield "judge_stacks", list(_stacks(assessment))
+        yield "assess_stacks", list(_stacks(assessment))
     dose, radius = assessment.over_dose, assessment.over_radius
     if dose is not None:
         header = ["stack", "other", "dose_between", *SUMS]

@@ -47,7 +47,7 @@ MILLI = 1e3
 def write_plots(assessment: Assessment, folder: Path, *, overwrite: bool = False) -> list[Path]:
     """Draw the figures of an assessment, and write them as PNG and SVG files."""
     parts: tuple[tuple[str, Callable[[Any], Figure], Any], ...] = (
-        ("judge_stacks", stacks_figure, assessment.stacks and assessment),
+        ("assess_stacks", stacks_figure, assessment.stacks and assessment),
         ("assess_dose", dose_figure, assessment.over_dose),
         ("assess_radius", radius_figure, assessment.over_radius),
         ("assess_methods", methods_figure, assessment.by_method),

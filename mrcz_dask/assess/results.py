@@ -36,7 +36,7 @@ class StackPattern(Record):
 
 @dataclass(frozen=True, slots=True)
 class CommonPattern(Record):
-    """The variance of the pattern that stacks far apart in time share; see `evidence.common_pattern`.
+    """The variance of the pattern that stacks far apart in time share; see `common_pattern.common_pattern`.
 
     Attributes
     ----------

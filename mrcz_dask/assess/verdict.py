@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, median
 from typing import Any
 
@@ -22,8 +22,10 @@ from mrcz_dask.numerics.reference.evidence import (
     StackEvidence,
     session_evidence,
 )
+from mrcz_dask.values.params import KomaParams
 from mrcz_dask.values.texts import some
 
+USUAL = KomaParams()
 MANY_OUTLIERS = 1e-5  # of the pixels
 SMALL = 0.5  # % of the mean; if a pattern may be larger, nothing is decided
 
@@ -134,8 +136,8 @@ def verdict(
     sizes = Counter(group.name for one in ready for group in one.groups)
     radius = plan.settings.koma.radius if choice is None else choice.radius
     advice, name, options = _advice(plan, evidence, spread, radius, choice)
-    if plan.gain is not None:
-        advice += " Give it the options for gain, dark and defects that were given here."
+    if plan.gain is not None or replace(plan.settings.koma, radius=USUAL.radius) != USUAL:
+        advice += " Give it the options that were given here."
     command = ["mrcz-dask", name, str(plan.discovery.folder), *options]
     return Verdict(
         evidence=evidence,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,7 @@ from mrcz_dask.cli.options.shared import (
 )
 from mrcz_dask.cli.progress import message_display
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.params import KomaParams, Settings
+from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import only_copies
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def assess(
         raise ParameterError("--method is session; expected fit or plain, or session in --methods")
     settings = Settings(
         outliers=method.outliers(),
-        koma=KomaParams(radius=radius, method=method.method, form=method.form, long=method.long),
+        koma=replace(method.params(), radius=radius),
         input=inputs.params(),
     )
     params, client_options, gain_options = parts.params(), running.client_options(), gain.params()

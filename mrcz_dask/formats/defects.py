@@ -84,7 +84,7 @@ class Defects:
 
 
 def _turned(mask: Mask, first_row: FirstRow, target: FirstRow) -> Mask:
-    """Return a mask, flipped if need be, from row 0 at `first_row` (top or bottom) to row 0 at `wanted`."""
+    """Return a mask, flipped if need be, from row 0 at `first_row` (top or bottom) to row 0 at `target`."""
     return mask if first_row == target else np.ascontiguousarray(mask[::-1])
 
 

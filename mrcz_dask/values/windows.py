@@ -1,4 +1,4 @@
-"""Chooses the neighbors in time whose sums make the reference of a stack (the KOMA window)."""
+"""Chooses neighbors by order of time alone; `correction/windows.py` chooses those of a run."""
 
 from __future__ import annotations
 

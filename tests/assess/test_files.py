@@ -72,7 +72,7 @@ def test_tables_hold_what_the_figures_show(report: Assessment, tmp_path: Path) -
     paths = write_csv(report, tmp_path / "csv")
 
     assert [p.name for p in paths] == [
-        "judge_stacks.csv", "assess_dose.csv", "assess_radius.csv", "assess_fits.csv",
+        "assess_stacks.csv", "assess_dose.csv", "assess_radius.csv", "assess_fits.csv",
     ]  # fmt: skip
     stacks, dose, radius, fits = (list(csv.DictReader(io.StringIO(p.read_text()))) for p in paths)
     assert [row["usable"] for row in stacks] == ["1", "1", "0", "1"]
@@ -104,8 +104,8 @@ def test_figures_are_drawn_the_same_again(report: Assessment, tmp_path: Path) ->
 def test_parts_that_are_not_there_have_no_files(report: Assessment, tmp_path: Path) -> None:
     nothing = replace(report, over_dose=None, over_radius=None)
 
-    assert [name for name, _ in tables(nothing)] == ["judge_stacks"]
-    assert {p.stem for p in write_plots(nothing, tmp_path)} == {"judge_stacks"}
+    assert [name for name, _ in tables(nothing)] == ["assess_stacks"]
+    assert {p.stem for p in write_plots(nothing, tmp_path)} == {"assess_stacks"}
 
 
 def test_files_that_differ_are_not_replaced_unasked(report: Assessment, tmp_path: Path) -> None:
@@ -113,11 +113,11 @@ def test_files_that_differ_are_not_replaced_unasked(report: Assessment, tmp_path
     write_csv(report, tmp_path)  # the same bytes
     other = replace(report, stacks=report.stacks[:3])
 
-    with pytest.raises(OutputExistsError, match=r"judge_stacks\.csv is there already and differs"):
+    with pytest.raises(OutputExistsError, match=r"assess_stacks\.csv is there already and differs"):
         write_csv(other, tmp_path)
     before = (tmp_path / "assess_dose.csv").stat().st_mtime_ns
     write_csv(other, tmp_path, overwrite=True)
-    assert len((tmp_path / "judge_stacks.csv").read_text().splitlines()) == 4
+    assert len((tmp_path / "assess_stacks.csv").read_text().splitlines()) == 4
     assert (tmp_path / "assess_dose.csv").stat().st_mtime_ns >= before
 
 

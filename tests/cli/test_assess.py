@@ -123,3 +123,14 @@ def test_an_unknown_method_is_wrong_usage(night: Path, mrcz: Any) -> None:
     shown = mrcz("assess", night, "--methods", "fit,magic")
 
     assert shown.code == 2 and "expected some of raw" in shown.err
+
+
+def test_options_of_the_method_reach_the_plan(night: Path, tmp_path: Path, mrcz: Any) -> None:
+    (tmp_path / "groups.txt").write_text("* one\n")
+    options = ["-o", tmp_path / "out", "--workers", 0, "--groups", tmp_path / "groups.txt", "--radius", 2]
+    shown = mrcz("assess", night, *options, "--trust-reference", "--pool", 0, "--only", "pattern", "--json")
+    told = json.loads(shown.out)
+
+    assert shown.code == 0
+    assert set(told["verdict"]["groups"].values()) == {5}
+    assert told["verdict"]["advice"].endswith("Give it the options that were given here.")

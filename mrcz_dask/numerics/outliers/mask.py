@@ -286,7 +286,8 @@ def outlier_mask(
 
     weights = Weights(lit, values.table, values.weight)
     weight255 = weights.look_up(byte_weight(values.weight))
-    shared = _shared(lit, values, weight255)
+    fitted = values.status == "ok" and values.middle > values.half
+    shared = _shared(lit, values, weight255) if fitted and params.rule == "fdr" else np.zeros(0, np.intp)
     weight255.reshape(-1)[shared] = WEIGHT_STEPS
     lines = _lines(lit, values) if params.lines else ()
     for line in lines:
@@ -318,11 +319,7 @@ def _shared(total: StackSum, values: ValueWeights, weight: NDArray[np.uint8]) ->
     """
     middle, image = values.middle / total.unit, total.values
     below = weight < WEIGHT_STEPS if total.nonfinite is None else (weight < WEIGHT_STEPS) & ~total.nonfinite
-    at = (
-        np.flatnonzero(below)
-        if values.status == "ok" and values.middle > values.half
-        else np.zeros(0, np.intp)
-    )
+    at = np.flatnonzero(below)
     if at.size == 0:
         return at
     rows, apart = image[:: -(-image.size // SAMPLE)].astype(np.int64), min(BEYOND_BLOBS, image.shape[1] // 2)

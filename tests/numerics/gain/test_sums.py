@@ -65,11 +65,11 @@ def test_a_gain_of_ones_changes_no_mask() -> None:
 
 def test_a_weak_pixel_that_the_gain_mends_is_no_outlier() -> None:
     response = np.random.default_rng(4).normal(1, 0.03, SHAPE)
-    response[:40, :40] = 0.6
+    response[:40:4, :40:4] = 0.3
     stack = np.random.default_rng(5).poisson(1.5 * response, (40, *SHAPE)).astype(np.uint8)
     total, gain = sum_stack(stack), Gain.of(1 / response)
     before, after = outlier_mask(total), gained_mask(total, gained_sum(total, gain), OutlierParams())
-    assert before.mask[:40, :40].any() or before.status != "ok"
+    assert before.mask[:40:4, :40:4].any()
     assert after.mask.sum() <= 5
     assert after.mean / 40 == pytest.approx(1.5, rel=0.005)
 
