@@ -15,6 +15,7 @@ from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.pooling import pool_outliers
 from mrcz_dask.correction.summing import SumJob, announce_gain, open_store, warn_of_session
 from mrcz_dask.correction.tasks import CorrectionTask, member_ref, output_name
+from mrcz_dask.correction.verdict import verdict_on
 from mrcz_dask.correction.window_sums import BLOCK, CHAIN, Block, advance_windows, sum_block, window_task
 from mrcz_dask.correction.windows import correction_tasks
 from mrcz_dask.engine.client import Client
@@ -83,12 +84,13 @@ class Outcome:
         return {file.path.name: file.reason for file in self.plan.discovery.skipped}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the outcome as a dict for JSON: settings, results, failures, and files left out."""
+        """Return the outcome as a dict for JSON: settings, verdict, results, failures, and files left out."""
         discovery = self.plan.discovery
         return {
             "session": str(discovery.folder),
             "output": str(self.plan.folder),
             "settings": self.plan.settings.to_dict(),
+            "verdict": verdict_on(self.results),
             "results": [r.to_dict() for r in self.results],
             "failures": [f.to_dict() for f in self.failures],
             **discovery.left_out(),

@@ -120,19 +120,30 @@ def for_relion(good: Sequence[Movie], target: Path, store: SessionStore, optics:
 
 
 def for_motioncor(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
-    """Return the README of a folder for MotionCor, with the command that aligns a movie."""
+    """Return the README of a folder for MotionCor: the command for all movies, or for one of counts."""
     size, raw, first = _pixel_size(good, optics), good[0].counts, good[0].stem
     movie, gain, dark, defects = (
         quote(f"{folder}/{first}{end}")
         for folder, end in ((MOVIES, ".mrcs"), (GAINS, ".mrc"), (DARK, ".mrc"), (DEFECTS, ".mrc"))
     )
     aligned = quote(f"{first.replace('/', '_')}_aligned.mrc")
-    applied = f"-Gain {gain} -Dark {dark}" if raw else f"-Gain {GAIN}"
-    return _about(good, "MotionCor", COUNTS if raw else CORRECTED) + (
-        "For each movie, such as the first:\n\n"
-        f"    MotionCor3 -InMrc {movie} -OutMrc {aligned} -PixSize {size:g} "
-        f"-kV {optics.voltage:g} {applied} -DefectMap {defects}\n\n"
-        + (OF_COUNTS if raw else "`-Gain` is a gain of ones.\n")
+    facts = f"-PixSize {size:g} -kV {optics.voltage:g} -FmDose {good[0].dose / size**2:.4g}"
+    if raw:
+        return _about(good, "MotionCor", COUNTS) + (
+            "For each movie, such as the first:\n\n"
+            f"    MotionCor3 -InMrc {movie} -OutMrc {aligned} {facts} -Gain {gain} -Dark {dark} "
+            f"-DefectMap {defects}\n\n{OF_COUNTS}"
+        )
+    commands = ""
+    for folder in sorted({f"{MOVIES}/{movie.stem}".rpartition("/")[0] for movie in good}):
+        movies, aligned = quote(f"{folder}/"), quote(f"aligned/{folder}/")
+        commands += (
+            f"    mkdir -p {aligned} && MotionCor3 -InMrc {movies} -InSuffix .mrcs -OutMrc {aligned} "
+            f"-Serial 1 {facts} -Gain {GAIN}\n"
+        )
+    return _about(good, "MotionCor", CORRECTED) + (
+        f"All movies:\n\n{commands}\n`-FmDose` is in electrons per square Angstrom, if a count is an "
+        "electron. `-Gain` is a gain of ones. Outliers are filled already.\n"
     )
 
 

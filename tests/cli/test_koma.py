@@ -47,6 +47,7 @@ def test_json_holds_what_the_table_says(night: Path, mrcz: Any) -> None:
     assert set(said["results"][0]["noise"]) >= {"raw", "filtered", "corrected", "corrected_in_sample"}
     assert said["failures"] == said["rejected"] == said["skipped"] == []
     assert said["settings"]["koma"]["radius"] == 2
+    assert said["verdict"] in mrcz("koma", night, "--radius", 2, *SERIAL).out
 
 
 def test_profile_says_where_the_time_went(night: Path, mrcz: Any) -> None:

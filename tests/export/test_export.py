@@ -71,6 +71,9 @@ def test_one_mask_in_every_form_and_movies_that_everybody_reads(
     assert (plain(tmp_path / "out" / "gain_ones.mrc") == 1).all()
     told = (tmp_path / "out" / "README.md").read_text()
     assert "Apply no gain" in told or "Apply no other gain" in told
+    if program == "motioncor":
+        assert " -FmDose " in told
+        assert (" -InMrc movies/ -InSuffix .mrcs -OutMrc aligned/movies/ -Serial 1 " in told) != corrected
 
 
 def test_tables_are_in_order_of_acquisition(night: Path, tmp_path: Path, koma: Any) -> None:
