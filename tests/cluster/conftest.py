@@ -104,6 +104,6 @@ def run_command(*arguments: object, **environment: str) -> Done:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    left_out = ("events.jsonl", "report.html", ".koma.lock")  # they tell of the run
+    left_out = ("events.jsonl", "report.html", "leave-out.txt", ".koma.lock")  # they tell of the run
     paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in left_out]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
