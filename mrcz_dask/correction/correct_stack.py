@@ -32,7 +32,7 @@ from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.numerics.reference.evidence import negligible
 from mrcz_dask.numerics.reference.koma import Pattern, PatternFit, spread
 from mrcz_dask.numerics.reference.parts import MeanImage
-from mrcz_dask.session.store import SessionStore
+from mrcz_dask.session.store import SessionStore, key_of
 from mrcz_dask.session.thumbnails import keep_thumbnails
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.records import COPY, GROUP, NO_PATTERN, QUIET, SMOOTH_KEPT, UNTOUCHED, StackResult
@@ -156,7 +156,7 @@ def fit_stack(
     with phase("fit"):
         pooled, added = pooled_of(task.pool, task.name), {}
         hot, dead = (NOWHERE, NOWHERE) if pooled is None else (pooled.hot, pooled.dead)
-        store.put_lasting(record.stem, hot, dead)
+        store.put(f"lasting/{key_of(record.stem)}", {"hot": hot, "dead": dead}, {})
         if pooled is not None:
             flat = sums.mask.reshape(-1)
             added = {"n_hot": int((~flat[hot]).sum()), "n_dead": int((~flat[dead]).sum())}

@@ -136,10 +136,6 @@ class SessionStore:
         except DamagedError as error:
             raise DamagedSumError(str(error), stem) from error
 
-    def put_lasting(self, stem: str, hot: NDArray[np.int64], dead: NDArray[np.int64]) -> None:
-        """Write the outliers of a stack that the stacks around it show, as flat indices."""
-        self.put(f"lasting/{key_of(stem)}", {"hot": hot, "dead": dead}, {})
-
     def mask(self, stem: str) -> Mask:
         """Return the mask (ny, nx) of the outliers that the sum of a stack, or the stacks around it, show."""
         mask = is_masked(self.load(stem, "weight"))
