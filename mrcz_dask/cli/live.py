@@ -58,7 +58,7 @@ def live(
     """Run your own Python on every frame as it is recorded, and look at its results.
 
     A processor is a function of a frame under @processor(...) that returns a number, a line or an image.
-    Seven to copy are in workflows/live of the source; an installed package has none. A processor that takes
+    Some to copy are in workflows/live of the source; an installed package has none. A processor that takes
     long, raises, hangs, exits or eats memory disturbs neither the others nor the recording. A slow one takes
     the newest frame each time; --catch-up does the others. Ctrl-C ends in order.
 

@@ -287,7 +287,7 @@ def outlier_mask(
     weights = Weights(lit, values.table, values.weight)
     weight255 = weights.look_up(byte_weight(values.weight))
     fitted = values.status == "ok" and values.middle > values.half
-    shared = _shared(lit, values, weight255) if fitted and params.rule == "fdr" else np.zeros(0, np.intp)
+    shared = _shared(lit, values, weight255) if fitted and params.rule != "paper" else np.zeros(0, np.intp)
     weight255.reshape(-1)[shared] = WEIGHT_STEPS
     lines = _lines(lit, values) if params.lines else ()
     for line in lines:
