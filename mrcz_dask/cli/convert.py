@@ -238,10 +238,11 @@ def export(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the movies and outliers of a run for RELION, MotionCor, cryoSPARC or Warp.
+    """Write the movies and outliers of a run for RELION, MotionCor, cryoSPARC, Warp or AreTomo.
 
     With --refined-gain no movie is written. OUTPUTS are then of `koma --write references`; for each epoch
-    there are links to its movies, a gain that takes the mean pattern off, its defects, and run.sh.
+    there are links to its movies (MRC, TIFF or EER), a gain that takes the mean pattern off, its defects,
+    and run.sh. AreTomo takes movies in this way alone.
 
     Movies become plain MRC (float32, corrected; for MotionCor, of recompressed outputs, the counts with a
     dark reference each). Beside them are the outliers of each as map, boxes and SerialEM's text, and a gain

@@ -4,88 +4,41 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mrcz_dask.correction.footer import last_steps
 from mrcz_dask.correction.tasks import REFERENCE, STORE_NAME
+from mrcz_dask.export.commands import COMMANDS, DIVIDES_EER, TAKES_DARK, Epoch, RawMovie
 from mrcz_dask.export.run import DEFECT_FILES, Exported, whole_folder
-from mrcz_dask.export.texts import Optics, optics_table
+from mrcz_dask.export.texts import Optics
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.defects import write_defects
+from mrcz_dask.formats.foreign.eer import EerReader
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import open_source, read_footer
-from mrcz_dask.formats.text.star import is_word, write_star
 from mrcz_dask.formats.writers import is_top_down
 from mrcz_dask.gain.applied import gain_for
 from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.session.entries import StackEntry
+from mrcz_dask.session.listing import list_stacks
+from mrcz_dask.session.probe import probe
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values import messages
 from mrcz_dask.values.choices import Program
 from mrcz_dask.values.errors import MrczDaskError, ParameterError, PlaceError, SessionError
 from mrcz_dask.values.messages import Listener
-from mrcz_dask.values.params import GainParams
+from mrcz_dask.values.params import GainParams, InputParams
 from mrcz_dask.values.texts import some
 
 MOSTLY = 0.4  # of an epoch's stacks: a pixel that is an outlier in as many is a defect of the epoch
-PLAIN = (".mrc", ".mrcs", ".tif", ".tiff")  # what all the programs read
+PLAIN = (".mrc", ".mrcs", ".tif", ".tiff", ".eer")  # what all the programs read
 PHASE = "refined gain"
-
-Image = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class RawMovie:
-    """Record of a movie that stays as it is: its path, and what a run found.
-
-    Attributes
-    ----------
-    path, name, stem
-        Path of the movie; its name in the session; the stem of its files in the store.
-    acquired
-        In ISO form.
-    frames, dose
-        Number of frames; counts per pixel and frame.
-    pixel_size
-        Angstrom, or None.
-    gain
-        Gain and defects that the run applied, with the stack's gamma.
-    top_down
-        Whether rows are in the order of TIFF: programs reverse these.
-    """
-
-    path: Path
-    name: str
-    stem: str
-    acquired: str
-    frames: int
-    dose: float
-    pixel_size: float | None
-    gain: GainParams
-    top_down: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """Record of the movies between two changes of the pattern, and of the folder with links to them."""
-
-    folder: str
-    movies: tuple[RawMovie, ...]
-
-    def file(self, name: str) -> str:
-        """Return the name of a file of this epoch."""
-        return f"{self.folder}_{name}"
-
-    def link(self, movie: RawMovie) -> str:
-        """Return the path of the link to a movie."""
-        return f"{self.folder}/{movie.name.replace('/', '_')}"
 
 
 def export_refined_gain(
@@ -98,7 +51,8 @@ def export_refined_gain(
 ) -> Exported:
     """Write for each epoch of a session the gain that takes its mean pattern off, and links to its movies.
 
-    The refined gain is gain / (1 + pattern), with 0 at pixels that are outliers in most stacks.
+    The refined gain is gain / (1 + pattern), with 0 at pixels that are outliers in 40 % of the stacks.
+    Programs that take a dark get that of the run, with the additive pattern of ``--form subtract-raw``.
 
     Parameters
     ----------
@@ -122,8 +76,8 @@ def export_refined_gain(
     PlaceError, SessionError
         When the run wrote no references, or no movie can be handed on.
     ParameterError
-        When nothing says the pixel size, or no gain can do what the run did: it took a dark off, or the gain
-        had other exponents in one epoch.
+        When nothing says the pixel size, or the program cannot do what the run did: it took a dark off, or
+        the gain had other exponents in one epoch.
     SpaceError, FormatError
         When the disk is full, or the session store is damaged.
     """
@@ -137,13 +91,14 @@ def export_refined_gain(
         raise ParameterError("the stacks say no pixel size; give it with --pixel-size")
     listen(messages.PhaseStarted(PHASE, len(movies), sum(m.path.stat().st_size for m in movies)))
     with whole_folder(target) as place:
-        epochs = _epochs(movies, starts)
-        for epoch in epochs:
+        epochs = []
+        for epoch in _epochs(movies, starts, program):
             (place / epoch.folder).mkdir()
             for movie in epoch.movies:
                 to = os.path.relpath(movie.path.absolute(), target.absolute() / epoch.folder)
                 (place / epoch.link(movie)).symlink_to(to)
-            _write_gain(epoch, place, store, listen)
+            has_dark = _write_gain(epoch, place, store, listen)
+            epochs.append(replace(epoch, has_dark=has_dark))
         commands = [line for epoch in epochs for line in COMMANDS[program](epoch, place, size, optics)]
         script = "\n".join(["#!/bin/sh", "set -e", 'cd "$(dirname "$0")"', *commands, ""])
         write_atomic(place / "run.sh", script.encode())
@@ -165,6 +120,7 @@ def _raw_movies(
     paths = sorted(folder.rglob(f"*{REFERENCE}"))
     if not paths:
         raise PlaceError(f"{folder}: no references; expected the output folder of koma --write references")
+    mdocs = list_stacks(session, recursive=True).mdocs
     for path in paths:
         stem = path.relative_to(folder).as_posix().removesuffix(REFERENCE)
         try:
@@ -174,7 +130,7 @@ def _raw_movies(
             results = steps["koma"]["results"]
             times[steps["outliers"]["inputs"][0]["name"]] = results["acquired"]
             starts |= {one["first"] for one in results["breaks"]}
-            movies.append(_raw_movie(session, stem, steps, store))
+            movies.append(_raw_movie(session, stem, steps, store, mdocs))
         except (MrczDaskError, OSError) as error:
             left_out[stem] = str(error)
     if unknown := sorted(starts - times.keys()):
@@ -184,7 +140,11 @@ def _raw_movies(
 
 
 def _raw_movie(
-    session: Path, stem: str, steps: Mapping[str, Mapping[str, Any]], store: SessionStore
+    session: Path,
+    stem: str,
+    steps: Mapping[str, Mapping[str, Any]],
+    store: SessionStore,
+    mdocs: Mapping[Path, Mapping[str, str]],
 ) -> RawMovie:
     source, koma, gain = steps["outliers"]["inputs"][0], steps["koma"], GainParams()
     if "gain" in steps:
@@ -194,121 +154,93 @@ def _raw_movie(
     if path.suffix.lower() not in PLAIN:
         kinds = ", ".join(PLAIN)
         raise SessionError(f"{path}: only {kinds} can be handed on as they are; export movies instead")
-    if path.stat().st_size != source["size"]:
-        raise SessionError(f"{path}: has {path.stat().st_size} bytes, the movie of the run {source['size']}")
+    if not path.exists():
+        raise SessionError(f"{path}: is not there; give the folder that the run had")
+    inputs = InputParams(**koma["parameters"]["input"])
+    entry = probe(session, mdocs, path, inputs).found
+    if not isinstance(entry, StackEntry):
+        raise SessionError(entry.reason)
+    if entry.size != source["size"]:
+        raise SessionError(f"{path}: has {entry.size} bytes, the movie of the run {source['size']}")
+    results, time = koma["results"], entry.acquired
+    recorded, then = time.time.isoformat(sep=" "), results["acquired"]
+    if time.source == results["acquired_from"] != "mtime" and recorded != then:
+        raise SessionError(f"{path}: was recorded at {recorded}, the movie of the run at {then}")
     record = store.record(stem)
     if record is not None and record.offset:
         raise SessionError(f"{path}: all pixels have {record.offset} counts too many; no gain mends that")
-    if koma["parameters"]["form"] == "subtract-raw":
-        raise ParameterError("--form subtract-raw gives an additive pattern, which no gain takes off")
-    with open_source(path) as reader:
+    with open_source(path, inputs) as reader:
         return RawMovie(
             path=path,
             name=source["name"],
             stem=stem,
-            acquired=koma["results"]["acquired"],
-            frames=reader.shape[0],
+            acquired=then,
+            shape=entry.shape,
             dose=float(steps["outliers"]["results"]["dose_per_frame"]),
-            pixel_size=reader.pixel_size[0] if reader.pixel_size else None,
+            pixel_size=entry.pixel_size,
             gain=gain,
+            raw_frames=reader.bounds[-1] if isinstance(reader, EerReader) else 0,
+            inputs=inputs,
             top_down=is_top_down(reader),
         )
 
 
-def _epochs(movies: Sequence[RawMovie], starts: Sequence[str]) -> list[Epoch]:
+def _epochs(movies: Sequence[RawMovie], starts: Sequence[str], program: Program) -> list[Epoch]:
     """Split movies, in order of time, at the times from which on the pattern is another."""
+    if len({(movie.raw_frames > 0, movie.top_down) for movie in movies}) > 1:
+        raise SessionError(
+            "the session has movies whose rows run up and others whose rows run down, or EER and others; one "
+            "gain cannot be for both: run koma on each kind in a folder of its own"
+        )
     parts = groupby(movies, lambda movie: bisect_right(starts, movie.acquired))
-    return [Epoch(f"epoch_{k}", tuple(part)) for k, (_, part) in enumerate(parts, 1)]
+    return [Epoch(f"epoch_{k}", tuple(part), program) for k, (_, part) in enumerate(parts, 1)]
 
 
-def _write_gain(epoch: Epoch, place: Path, store: SessionStore, listen: Listener) -> None:
-    """Write an epoch's refined gain and its defects, with rows in MRC's order."""
+def _write_gain(epoch: Epoch, place: Path, store: SessionStore, listen: Listener) -> bool:
+    """Write an epoch's refined gain, dark and defects, rows as in MRC; return whether there is a dark."""
     first, used = epoch.movies[0], 0
-    total = outliers = np.zeros((), np.float64)
-    for movie in epoch.movies:
-        correction = store.correction(movie.stem, "references")
-        outliers = outliers + is_masked(correction.weight)
-        if correction.pattern.any():  # a stack without references has none
-            unit = movie.dose if correction.form == "subtract" else 1.0
-            total = total + correction.pattern * (correction.step / unit) - float(correction.form == "divide")
-            used += 1
-        listen(messages.StackDone(PHASE, movie.stem, movie.path.stat().st_size))
-    response = 1 + total / max(used, 1)
     if len({movie.gain.gamma for movie in epoch.movies}) > 1:
         raise ParameterError(
             "the exponent of the gain differs from stack to stack, which one gain cannot have; write movies "
             "with koma, and export those"
         )
+    outliers = np.zeros(first.shape[1:], np.int64)
+    relative, counts = np.zeros((2, *first.shape[1:]))
+    for movie in epoch.movies:
+        correction = store.correction(movie.stem, "references")
+        outliers += is_masked(correction.weight)
+        if correction.pattern.any():  # a stack without references has none
+            pattern = correction.pattern * correction.step
+            if correction.form == "subtract-raw":
+                counts += pattern
+            else:
+                relative += pattern / (movie.dose if correction.form == "subtract" else 1)
+            used += 1
+        listen(messages.StackDone(PHASE, movie.stem, movie.path.stat().st_size))
     gain = gain_for(str(store.path), first.gain, first.gain.gamma[0])
-    if gain is not None and gain.dark is not None:
+    known = np.ones(first.shape[1:], np.float32) if gain is None else gain.image
+    number = max(used, 1)
+    image = known / np.maximum(1 + relative / number, 0.1)
+    dark = counts / number / known + (0 if gain is None or gain.dark is None else gain.dark)
+    if dark.any() and epoch.program not in TAKES_DARK:
         raise ParameterError(
-            "the run took a dark off, which no gain does; write movies with koma, and export those"
+            f"the run took a dark off, or --form subtract-raw a pattern, which no gain does; {epoch.program} "
+            f"takes no dark, {' and '.join(TAKES_DARK)} do: write movies with koma, and export those"
         )
-    image = (1 if gain is None else gain.image) / np.maximum(response, 0.1)
     defects = outliers >= MOSTLY * len(epoch.movies)
     if gain is not None:
         defects |= gain.bad
+    if epoch.eer and epoch.program in DIVIDES_EER:
+        image = 1 / image
     rows = slice(None, None, -1 if first.top_down else 1)  # as in MRC files
-    shown, bad = np.where(defects, 0, image)[rows].astype(np.float32), np.ascontiguousarray(defects[rows])
-    write(place / epoch.file("gain.mrc"), np.ascontiguousarray(shown), footer=False)
+    for name, shown in (("gain", np.where(defects, 0, image)), ("dark", dark)):
+        if name == "gain" or dark.any():
+            pixels = np.ascontiguousarray(shown[rows], np.float32)
+            write(place / epoch.file(f"{name}.mrc"), pixels, footer=False)
+    bad = np.ascontiguousarray(defects[rows])
     for end, kind in DEFECT_FILES.items():
         write_defects(place / epoch.file(f"defects{end}"), bad, kind, "bottom")
-
-
-def _relion(epoch: Epoch, place: Path, size: float, optics: Optics) -> list[str]:
-    if odd := [movie.name for movie in epoch.movies if not is_word(epoch.link(movie))]:
-        raise SessionError(f"{some(odd)}: a STAR file cannot hold a name with a quote or a line break")
-    links = [epoch.link(movie) for movie in epoch.movies]
-    table: dict[str, list[Any]] = {"rlnMicrographMovieName": links, "rlnOpticsGroup": [1] * len(links)}
-    write_star(place / f"{epoch.folder}.star", {"optics": optics_table(size, optics), "movies": table})
-    dose = np.mean([movie.dose for movie in epoch.movies]) / size**2
-    return [
-        f"relion_run_motioncorr --i {epoch.folder}.star --o MotionCorr/{epoch.folder}/ --use_own "
-        f"--gainref {epoch.file('gain.mrc')} --bfactor 150 --j 4 --dose_per_frame {dose:.4g} "
-        "--patch_x 5 --patch_y 5"
-    ]
-
-
-def _motioncor(epoch: Epoch, place: Path, size: float, optics: Optics) -> list[str]:
-    dose = np.mean([movie.dose for movie in epoch.movies]) / size**2
-    suffixes = sorted({movie.path.suffix for movie in epoch.movies})
-    return [
-        f"mkdir -p aligned/{epoch.folder}",
-        *(
-            f"MotionCor3 -In{'Tiff' if suffix.lower().startswith('.tif') else 'Mrc'} {epoch.folder}/ "
-            f"-InSuffix {quote(suffix)} -OutMrc aligned/{epoch.folder}/ -Serial 1 "
-            f"-Gain {epoch.file('gain.mrc')} -DefectMap {epoch.file('defects.mrc')} -PixSize {size:g} "
-            f"-kV {optics.voltage:g} -FmDose {dose:.4g}"
-            for suffix in suffixes
-        ),
-    ]
-
-
-def _cryosparc(epoch: Epoch, place: Path, size: float, optics: Optics) -> list[str]:
-    exposure = np.mean([movie.dose * movie.frames for movie in epoch.movies]) / size**2
-    return [
-        f"echo 'Import Movies: data path {epoch.folder}/*, gain reference {epoch.file('gain.mrc')}, "
-        f"defect file {epoch.file('defects.txt')}, pixel size {size:g} A, {optics.voltage:g} kV, "
-        f"Cs {optics.cs:g} mm, total exposure {exposure:.4g} e-/A^2'"
-    ]
-
-
-def _warp(epoch: Epoch, place: Path, size: float, optics: Optics) -> list[str]:
-    exposure = np.mean([movie.dose * movie.frames for movie in epoch.movies]) / size**2
-    return [
-        f"WarpTools create_settings --folder_data {epoch.folder} --folder_processing warp_{epoch.folder} "
-        f"--output {epoch.folder}.settings --extension {quote(f'*{suffix}')} --angpix {size:g} "
-        f"--exposure {exposure:.4g} --gain_path {epoch.file('gain.mrc')}"
-        for suffix in sorted({movie.path.suffix for movie in epoch.movies})
-    ]
-
-
-COMMANDS: Mapping[Program, Callable[[Epoch, Path, float, Optics], list[str]]] = {
-    "relion": _relion,
-    "motioncor": _motioncor,
-    "cryosparc": _cryosparc,
-    "warp": _warp,
-}
+    return bool(dark.any())
 
 
 def _readme(epochs: Sequence[Epoch], program: Program) -> str:

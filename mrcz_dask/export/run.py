@@ -33,7 +33,7 @@ from mrcz_dask.formats.text.star import is_word
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values import messages
 from mrcz_dask.values.choices import Program
-from mrcz_dask.values.errors import OutputExistsError, SessionError
+from mrcz_dask.values.errors import OutputExistsError, ParameterError, SessionError
 from mrcz_dask.values.messages import Listener
 from mrcz_dask.values.texts import some
 
@@ -73,11 +73,18 @@ def export(
     ------
     OutputExistsError
         When something is in the target folder.
+    ParameterError
+        When the program takes movies as they are alone.
     SessionError
         When there is nothing to hand on, or two outputs of one stack.
     SpaceError, FormatError
         When the disk is full, or an output is damaged.
     """
+    if program not in TEXTS:
+        raise ParameterError(
+            f"{program} finds movies by their names in .mdoc files, so it takes movies as they are: "
+            "run koma --write references, and give --refined-gain SESSION"
+        )
     movies, left_out = movies_of(folder)
     numbers = Counter(movie.stem for movie in movies)
     if twice := sorted(movie.path.name for movie in movies if numbers[movie.stem] > 1):

@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -13,7 +13,7 @@ from mrcz_dask.convert.recompress import recompress
 from mrcz_dask.correction.run import Outcome
 from mrcz_dask.export.movies import movies_of
 from mrcz_dask.export.run import export
-from mrcz_dask.export.texts import Optics
+from mrcz_dask.export.texts import TEXTS, Optics
 from mrcz_dask.formats.defects import read_defects
 from mrcz_dask.formats.text.star import read_star
 from mrcz_dask.gain.options import GainOptions
@@ -38,7 +38,7 @@ def corrected_night(
     return run_koma(simulated_night, tmp_path_factory.mktemp("export") / "koma", write=request.param)
 
 
-@pytest.mark.parametrize("program", get_args(Program))
+@pytest.mark.parametrize("program", TEXTS)
 def test_one_mask_in_every_form_and_movies_that_everybody_reads(
     corrected_night: Outcome, tmp_path: Path, program: Program
 ) -> None:
