@@ -4,7 +4,7 @@ import bz2
 import gzip
 import lzma
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,33 +30,31 @@ EACH = 40  # raw frames to a frame of EER
 _TIFF = {1: "<B", 2: "<s", 3: "<H", 4: "<I", 7: "<s", 16: "<Q"}
 
 
-def eer_bits(codes: Iterator[tuple[int, int]]) -> bytes:
-    """Return (value, bits) pairs as bytes, the least significant bit first, padded to whole words."""
-    found = shift = 0
-    for value, bits in codes:
-        found |= value << shift
-        shift += bits
-    return found.to_bytes((shift + 31) // 32 * 4, "little")
-
-
-def eer_codes(
-    events: NDArray[np.bool_], sub: NDArray[Any], runs: int, across: int, along: int
-) -> Iterator[tuple[int, int]]:
-    """Yield the code of a raw frame: runs without events, and where in its pixel each event is.
+def eer_page(events: NDArray[np.bool_], sub: NDArray[Any], runs: int, across: int, along: int) -> bytes:
+    """Return a raw frame as bits, lowest first: runs without events, and where in its pixel each event is.
 
     `sub` is (ny, nx, 2): the sub-pixel along y and x. Its bits are stored turned over as Thermo does.
     """
-    longest, at = (1 << runs) - 1, 0
-    for place in [*np.flatnonzero(events).tolist(), events.size]:
-        gap = place - at
-        for _ in range(gap // longest):
-            yield longest, runs
-        yield gap % longest, runs
-        if place < events.size:
-            y, x = sub.reshape(-1, 2)[place].tolist()
-            yield x ^ across, across
-            yield y ^ along, along
-        at = place + 1
+    places = np.append(np.flatnonzero(events), events.size)
+    longest, rest = np.divmod(np.diff(places, prepend=-1) - 1, (1 << runs) - 1)
+    y, x = np.append(sub[events], [[0, 0]], axis=0).T
+    bits = longest * runs + runs + np.where(places < events.size, across + along, 0)
+    ends = np.cumsum(bits)
+    steps = np.zeros(int(ends[-1]) + 1, np.int64)  # runs of the longest are all ones
+    np.add.at(steps, ends - bits, 1)
+    np.add.at(steps, ends - bits + longest * runs, -1)
+    page = np.cumsum(steps[:-1]).astype(np.uint8)
+    at = ends - bits + longest * runs
+    for value, size, here in (
+        (rest, runs, slice(None)),
+        (x ^ across, across, slice(-1)),
+        (y ^ along, along, slice(-1)),
+    ):
+        for bit in range(size):
+            page[at[here] + bit] = (value[here] >> bit) & 1
+        at = at + size
+    packed = np.packbits(page, bitorder="little").tobytes()
+    return packed + bytes(-len(packed) % 4)
 
 
 def write_eer(
@@ -70,9 +68,9 @@ def write_eer(
     strips: int = 1,
 ) -> Path:
     """Write raw frames (n, ny, nx) as a BigTIFF of electron events, behind an image if there is one."""
-    where = np.zeros((*raw.shape, 2), int) if sub is None else sub
+    where = np.broadcast_to(0, (*raw.shape, 2)) if sub is None else sub
     pages = [b"".join([image.tobytes()])] if image is not None else []
-    pages += [eer_bits(eer_codes(one, at, *sizes)) for one, at in zip(raw, where, strict=True)]
+    pages += [eer_page(one, at, *sizes) for one, at in zip(raw, where, strict=True)]
     blob = bytearray(b"II+\0" + struct.pack("<HHQ", 8, 0, 0))
     pointer = 8
     for k, page in enumerate(pages):

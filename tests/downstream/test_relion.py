@@ -18,6 +18,7 @@ import mrcz_dask
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
+from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.export.refined import export_refined_gain
 from mrcz_dask.export.run import export
 from mrcz_dask.export.texts import Optics
@@ -26,7 +27,8 @@ from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.numerics.simulate import SimulatedSession, SimulationParams, named
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.simulation import write_session
-from mrcz_dask.values.params import KomaParams, Settings, WriteParams
+from mrcz_dask.values.params import InputParams, KomaParams, Settings, WriteParams
+from tests.inputs import write_eer
 
 pytestmark = [pytest.mark.downstream, pytest.mark.usefixtures("relion")]
 
@@ -262,3 +264,27 @@ def test_an_easy_session_is_not_made_worse(tmp_path: Path) -> None:
     )
     found = compared(tmp_path, params)
     assert found["koma"] <= 1.02 * found["raw"] and found["refined"] <= 1.02 * found["raw"]
+
+
+def test_events_and_a_refined_gain(tmp_path: Path) -> None:
+    """RELION divides EER by our gain: what a detector with an uneven response recorded becomes flat."""
+    pytest.importorskip("imagecodecs")
+    edge, blocks = 4096, (8, 512, 8, 512)  # RELION 3.1 takes no other frames of EER
+    y, x = np.mgrid[:edge, :edge] / edge
+    response = np.float32(1 + 0.3 * np.sin(6 * x) * np.cos(4 * y + 1))
+    rng, inputs = np.random.default_rng(1), InputParams(eer_frames=2)
+    (tmp_path / "eer").mkdir()
+    for k in range(3):
+        raw = rng.random((6, edge, edge), np.float32) < 0.05 * response
+        write_eer(tmp_path / "eer" / f"s{k}.eer", raw)
+    mrcz_dask.write(tmp_path / "gain.mrc", (1 / response)[None], codec="none", footer=False)
+    plan = mrcz_dask.open_session(tmp_path / "eer", inputs=inputs).koma(radius=1, gain=tmp_path / "gain.mrc")
+    plan.run(tmp_path / "refs", ClientOptions(0), report=False)
+    export_refined_gain(
+        tmp_path / "refs", tmp_path / "eer", tmp_path / "out", "relion", Optics(pixel_size=1.0)
+    )
+    relion("sh", "run.sh", cwd=tmp_path / "out")
+    for path in (path for path in (tmp_path / "out").rglob("s?.mrc") if not path.is_symlink()):
+        with mrcfile.open(path, permissive=True) as file:
+            means = np.asarray(file.data, np.float64).reshape(blocks).mean(axis=(1, 3))
+        assert means.std() / means.mean() < 0.04 < response.reshape(blocks).mean(axis=(1, 3)).std() / 3

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mrcz_dask.formats.sources import open_source, read
 from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError, TruncatedError
 from mrcz_dask.values.params import InputParams
-from tests.inputs import eer_bits, eer_codes, split, write_eer
+from tests.inputs import eer_page, split, write_eer
 
 XML = (
     '<metadata><item name="sensorPixelSize.width" unit="m">7.06e-11</item>'
@@ -40,7 +40,7 @@ def test_the_encoder_is_what_imagecodecs_decodes(
 ) -> None:
     events, sub = raw_frames(seed, shape, density)
     sub = sub % (1 << np.array(sizes[:0:-1]))  # along y, along x
-    found = imagecodecs.eer_decode(eer_bits(eer_codes(events[0], sub[0], *sizes)), shape[1:], *sizes)
+    found = imagecodecs.eer_decode(eer_page(events[0], sub[0], *sizes), shape[1:], *sizes)
     np.testing.assert_array_equal(found, events[0])
 
 
