@@ -20,7 +20,7 @@ EXAMPLES = {
     "report": """
         mrcz-dask report SESSION/koma
         mrcz-dask report SESSION/koma --figures figures
-        mrcz-dask report SESSION/koma --json > report.json""",
+        mrcz-dask report */koma -o camera.html""",
     "export": """
         mrcz-dask export SESSION/koma --to relion --refined-gain SESSION
         mrcz-dask export SESSION/koma --to motioncor -o for_motioncor

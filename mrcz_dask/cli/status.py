@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrcz_dask.cli.console import DONE, FAILED, PARTLY, finite, print_json, results, say
+from mrcz_dask.cli.console import DONE, FAILED, PARTLY, alert, finite, print_json, results, say
 from mrcz_dask.cli.options.declare import command, info
-from mrcz_dask.cli.options.shared import AsJson, OutputOfKoma
+from mrcz_dask.cli.options.shared import AsJson, OutputOfKoma, OutputsOfKoma
 from mrcz_dask.values.errors import ParameterError, PlaceError
 from mrcz_dask.values.stopping import check_stop
 from mrcz_dask.values.texts import json_text
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 WATCH_SECONDS = 2.0
 SHOWN = 10
+CAMERA_PAGE = "camera.html"
 
 
 @command()
@@ -119,7 +120,10 @@ def _lines(state: Snapshot, holder: str | None) -> Iterator[str]:
 
 @command()
 def report(
-    output: OutputOfKoma,
+    outputs: OutputsOfKoma,
+    page: Annotated[
+        Path | None, info("The page about several sessions.", "-o", "--output", unset=CAMERA_PAGE)
+    ] = None,
     figures: Annotated[
         Path | None, info("Folder for the figures instead: each as PNG and SVG, with its data as CSV.")
     ] = None,
@@ -132,8 +136,19 @@ def report(
     --exclude and grep read them. Both are made from the session store, the log and the footers of
     the outputs; the inputs may be gone. `koma` makes it at the end of every run.
 
-    Exit code: 0 made, 2 wrong usage, 1 anything else.
+    With several folders, make camera.html instead: how the camera changed from session to session, alarms,
+    and whether a new gain reference is due. Folders that cannot be read, or of another camera, are named and
+    left out.
+
+    Exit code: 0 made, 3 some folders were left out, 2 wrong usage, 1 anything else.
     """
+    if len(outputs) > 1:
+        if figures is not None or overwrite:
+            raise ParameterError("--figures and --overwrite go with one folder; give each its own command")
+        raise typer.Exit(_report_camera(outputs, page or Path(CAMERA_PAGE), as_json))
+    output = outputs[0]
+    if page is not None:
+        raise ParameterError("-o goes with several folders; the report of one is OUT/report.html")
     if figures is None and overwrite:
         raise ParameterError("--overwrite goes with --figures; the page is always made anew")
     if figures is None and not as_json:
@@ -151,3 +166,23 @@ def report(
     else:
         for path in paths:
             say(str(path))
+
+
+def _report_camera(outputs: list[Path], page: Path, as_json: bool) -> int:
+    """Make the page about a camera, or print its data; return the exit code."""
+    from mrcz_dask.report.camera import gather_camera
+    from mrcz_dask.report.camera_alarms import camera_values, judge
+
+    data = gather_camera(outputs)
+    for one in data.left_out:
+        alert(f"left out: {one.name}: {one.reason}", "yellow")
+    found = judge(data)
+    if as_json:
+        print_json(camera_values(data, found))
+    else:
+        from mrcz_dask.report.camera_page import write_camera_page
+
+        write_camera_page(data, found, page)
+        say(found.sentence)
+        say(str(page))
+    return PARTLY if any(one.rejected for one in data.left_out) else DONE

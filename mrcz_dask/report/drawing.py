@@ -27,6 +27,8 @@ WIDTH = 7.2
 _ALONG = {
     "stack": "stack",
     "hours": "hours since the first stack",
+    "session": "session",
+    "days": "days since the first session",
     "cumulative_dose": "dose since the first stack, counts per pixel",
 }
 _SETTINGS: dict[Any, Any] = {
@@ -60,7 +62,7 @@ def drawn(data: FigureData, *kinds: str, dpi: int = 150) -> dict[str, bytes]:
 
 def is_grouped(data: FigureData) -> bool:
     """Return whether a figure has too many stacks for single points, so that medians of groups are drawn."""
-    return "along" in data.notes and len(data.columns["stack"]) > MOST_POINTS
+    return "along" in data.notes and len(column(data, data.notes["along"])) > MOST_POINTS
 
 
 def column(data: FigureData, name: str) -> Floats:
@@ -257,6 +259,27 @@ def _contrast(data: FigureData) -> Figure:
     return figure
 
 
+def _sessions(data: FigureData) -> Figure:
+    """Draw the panels of the notes: label of the y-axis; column, label and role of each series."""
+    roles: Mapping[str, Style] = {
+        "value": (BLUE, "o"),
+        "other": (GREEN, "v"),
+        "usual": (DARK, "_"),
+        "alarm": (VERMILION, "X"),
+    }
+    panels: list[PlotPanel] = []
+    for ylabel, names in data.notes["panels"]:
+        lines = [(column(data, name), roles[role], label) for name, label, role in names]
+        highest = max((float(y[np.isfinite(y)].max(initial=0)) for y, _, _ in lines), default=0.0)
+        panels.append((ylabel, (0, 1.15 * highest or 1.0), lines))
+    figure = _over_stacks(data, 0.6 + 2.3 * len(panels), *panels)
+    for axes, (_, _, lines) in zip(figure.axes, panels, strict=True):
+        whole = all((y[np.isfinite(y)] % 1 == 0).all() for y, _, _ in lines)
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=whole))
+        _legend(axes)
+    return figure
+
+
 def _speed(data: FigureData) -> Figure:
     figure = _figure(3.2)
     axes = figure.subplots()
@@ -363,6 +386,7 @@ DRAW: Mapping[str, Callable[[FigureData], Figure]] = {
     "noise": _noise,
     "dose": _dose,
     "contrast": _contrast,
+    "sessions": _sessions,
     "speed": _speed,
     "histogram": _histogram,
     "patch": _patch,

@@ -82,11 +82,11 @@ def page(data: SessionData) -> str:
         _header(data, title, found),
         element(
             "main",
-            *([_figure(drawings["picture"], "h2")] if "picture" in drawings else []),
-            _section("run", "The run", _questions(found["run"], drawings)),
+            *([figure_element(drawings["picture"], "h2")] if "picture" in drawings else []),
+            section("run", "The run", _questions(found["run"], drawings)),
             *_sections(data, drawings, _questions(found["camera"], drawings)),
             _not_done(data),
-            _section("what", "What was done", element("dl", facts)),
+            section("what", "What was done", element("dl", facts)),
             _do_it_again(data),
         ),
         element("footer", element("p", f"mrcz-dask {data.version}, {data.platform}.", class_="quiet")),
@@ -143,7 +143,8 @@ def _numbers(data: SessionData) -> Iterator[tuple[str, str]]:
     yield f"{done} of {len(data.stacks) + len(data.rejected)}", f"stacks done{left}"
 
 
-def _section(key: str, title: str, *children: object) -> Markup:
+def section(key: str, title: str, *children: object) -> Markup:
+    """Return a section with its heading, to which links lead by its key."""
     return element("section", element("h2", title, id=key), *children, aria_labelledby=key)
 
 
@@ -203,13 +204,16 @@ def _gain(data: SessionData) -> str:
 def _sections(data: SessionData, drawings: Mapping[str, FigureData], camera: Markup) -> Iterator[Markup]:
     more = {"outliers": chooser, "stacks": _stacks, "speed": _runs}
     for key, title, kinds in SECTIONS:
-        shown = [_figure(figure) for kind in kinds for figure in drawings.values() if figure.kind == kind]
+        shown = [
+            figure_element(figure) for kind in kinds for figure in drawings.values() if figure.kind == kind
+        ]
         extra = more[key](data) if key in more else Markup()
         nothing = element("p", "Nothing is known of this.") if not shown and not extra else ""
-        yield _section(key, title, *([camera] if key == "camera" else []), *shown, extra, nothing)
+        yield section(key, title, *([camera] if key == "camera" else []), *shown, extra, nothing)
 
 
-def _figure(figure: FigureData, heading: str = "h3") -> Markup:
+def figure_element(figure: FigureData, heading: str = "h3") -> Markup:
+    """Draw a figure, and return it with title and caption."""
     image = element("img", src=data_uri("image/svg+xml", drawn(figure, "svg")["svg"]), alt=figure.alt)
     paper = ""
     if figure.paper:
@@ -294,7 +298,7 @@ def _stacks(data: SessionData) -> Markup:
             table(("stack", "reason"), list(data.leave_out.items())[:MOST_ROWS], "Stacks to leave out"),
         ]
     title = element("h3", "Stacks to leave out in the next program")
-    return joined((title, *leave, _long_table(header, rows, "All stacks"), _contrast(data)))
+    return joined((title, *leave, long_table(header, rows, "All stacks"), _contrast(data)))
 
 
 def _contrast(data: SessionData) -> Markup:
@@ -341,15 +345,16 @@ def _not_done(data: SessionData) -> Markup:
             caveats.setdefault(re.sub(r"[\d.e-]+", "0", text), []).append((stack.name, text))
     once = [(len(many), many[0][1], some(name for name, _ in many)) for many in caveats.values()]
     parts: list[object] = [
-        _long_table(("file", "", "reason"), files, "Files that were not processed"),
-        _long_table(("stacks", "caveat (of the first)", "names"), once, "Caveats"),
+        long_table(("file", "", "reason"), files, "Files that were not processed"),
+        long_table(("stacks", "caveat (of the first)", "names"), once, "Caveats"),
     ]
     for title, texts in (("Warnings", data.warnings), ("What could not be read", data.problems)):
-        parts.append(_long_table((title.lower(),), [(text,) for text in texts], title))
-    return _section("not-done", "Not done, left out, caveats", *(parts if any(parts) else ["Nothing."]))
+        parts.append(long_table((title.lower(),), [(text,) for text in texts], title))
+    return section("not-done", "Not done, left out, caveats", *(parts if any(parts) else ["Nothing."]))
 
 
-def _long_table(header: Sequence[str], rows: Sequence[Sequence[object]], name: str) -> Markup:
+def long_table(header: Sequence[str], rows: Sequence[Sequence[object]], name: str) -> Markup:
+    """Return a table with its heading, folded up if it is long; nothing without rows."""
     if not rows:
         return Markup()
     more = f" (the first {MOST_ROWS} of {len(rows)})" if len(rows) > MOST_ROWS else ""
@@ -371,4 +376,4 @@ def _do_it_again(data: SessionData) -> Markup:
     rows = [(f"{group}.{name}", value) for group, values in groups for name, value in values.items()]
     settings = table(("setting", "value"), rows, "Settings")
     parts.append(element("details", element("summary", "All settings"), settings))
-    return _section("again", "Do it again", *parts)
+    return section("again", "Do it again", *parts)

@@ -2,12 +2,15 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mrcz_dask.report import files
+from tests.report.camera_nights import Camera, write_night
 
 SERIAL = ("--workers", 0)
 
@@ -106,3 +109,65 @@ def test_a_folder_without_a_run(tmp_path: Path, mrcz: Any) -> None:
 
 def test_overwrite_is_of_figures(night: Path, mrcz: Any) -> None:
     assert mrcz("report", night, "--overwrite").code == 2
+
+
+def camera(seed: int = 1, **more: Any) -> Camera:
+    return Camera(np.random.default_rng(seed), **more)
+
+
+def test_what_cannot_be_used_is_named_and_left_out(tmp_path: Path, mrcz: Any) -> None:
+    one = camera()
+    folders = [write_night(tmp_path / f"night{k}", one, k) for k in range(3)]
+    shutil.copytree(folders[0], tmp_path / "again")
+    write_night(tmp_path / "other", camera(shape=(64, 64)), 1)
+    for name in ("damaged", "no_store", "no_records"):
+        write_night(tmp_path / name, camera(len(name)), 7)
+    (record,) = (tmp_path / "damaged" / "session.zarr" / "histograms" / "1" / "hot_dead").rglob("zarr.json")
+    record.write_bytes(record.read_bytes()[:-9])
+    shutil.rmtree(tmp_path / "no_store" / "session.zarr")
+    shutil.rmtree(tmp_path / "no_records" / "session.zarr" / "stacks" / "0")
+    (tmp_path / "empty").mkdir()
+    others = ["again", "other", "damaged", "no_store", "no_records", "empty", "not_there"]
+    arguments = [*folders, folders[1], *(tmp_path / name for name in others)]
+
+    shown = mrcz("report", *arguments, "--json")
+
+    assert shown.code == 3
+    data = json.loads(shown.out)
+    assert [s["folder"] for s in data["sessions"]] == list(map(str, folders))
+    reasons = {Path(one["name"]).name: (one["reason"], one["rejected"]) for one in data["left_out"]}
+    said = {
+        "night1": ("named twice", False),
+        "again": ("the same movies as", False),
+        "other": ("frames of 64 x 64 pixels, most sessions have 64 x 80: another camera", True),
+        "damaged": ("hot_dead", True),
+        "no_store": ("is not there", True),
+        "no_records": ("no record of 0.mrc", True),
+        "empty": ("no run is known", True),
+        "not_there": ("no run is known", True),
+    }
+    assert set(reasons) == set(said)
+    for name, (words, rejected) in said.items():
+        assert words in reasons[name][0] and reasons[name][1] == rejected, name
+        assert f"left out: {arguments[0].parent / name}" in shown.err
+
+
+def test_one_that_is_named_twice_is_nothing_wrong(tmp_path: Path, mrcz: Any) -> None:
+    folder = write_night(tmp_path / "night", camera(), 0)
+    shown = mrcz("report", folder, folder / ".." / folder.name, "-o", tmp_path / "page.html")
+    assert shown.code == 0 and "named twice; it counts once" in shown.err
+    assert shown.out.splitlines()[-1] == str(tmp_path / "page.html")
+
+
+def test_folders_of_which_none_can_be_read(tmp_path: Path, mrcz: Any) -> None:
+    assert mrcz("report", tmp_path / "a", tmp_path / "b").code == 2
+    folders = [write_night(tmp_path / name, camera(), 0) for name in "ab"]
+    for folder in folders:
+        shutil.rmtree(folder / "session.zarr")
+    assert mrcz("report", *folders).code == 1
+
+
+@pytest.mark.parametrize("wrong", [("-o", "a.html"), ("b", "--figures", "f"), ("b", "--overwrite")])
+def test_options_go_with_one_or_several_folders(tmp_path: Path, mrcz: Any, wrong: tuple[str, ...]) -> None:
+    shown = mrcz("report", tmp_path, *wrong)
+    assert shown.code == 2 and "folder" in shown.err

@@ -1,16 +1,22 @@
-"""The report in a real browser: no complaint, nothing too wide, legible, the chooser works."""
+"""The report, and the page about a camera, in a real browser: nothing too wide, legible, chooser works."""
 
 import shutil
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mrcz_dask.report.data import SessionData
+from mrcz_dask.numerics.reference.evidence import Mean
+from mrcz_dask.report.camera import CameraData
+from mrcz_dask.report.camera_alarms import judge
+from mrcz_dask.report.camera_page import write_camera_page
+from mrcz_dask.report.data import LeftOut, SessionData
 from mrcz_dask.report.files import write_page
 from tests.pages.test_palette import TEXT_CONTRAST
+from tests.report.camera_nights import steady
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +72,18 @@ def address(copy: Path) -> str:
     return write_page(copy).as_uri()
 
 
+@pytest.fixture
+def addresses(address: str, tmp_path: Path) -> list[str]:
+    """The report of a session, and the page about a camera."""
+    sessions = steady(3)
+    changed = tuple(replace(s, hot=2 * s.hot, pattern=Mean(3e-4, 3e-6)) for s in sessions[56:])
+    left_out = LeftOut("/data/x", "no run is known", True)
+    data = CameraData(sessions[:56] + changed, (4096, 4096), (left_out,))
+    page = tmp_path / "camera.html"
+    write_camera_page(data, judge(data), page)
+    return [address, page.as_uri()]
+
+
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The script of axe-core, which looks for breaches of WCAG; skips without npm."""
@@ -83,29 +101,33 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "phone"), [(1300, False), (400, True)])
-def test_it_keeps_wcag_aa(width: int, phone: bool, scheme: str, address: str, tab: Any, axe: str) -> None:
+def test_they_keep_wcag_aa(
+    width: int, phone: bool, scheme: str, addresses: list[str], tab: Any, axe: str
+) -> None:
     tab.size(width, 900, phone=phone)
     tab.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-    tab.open(address)
-    tab.until_it_is(READY, True)
-    tab.ask("document.querySelectorAll('details').forEach((one) => { one.open = true })")
-    tab.ask(axe + ";0")
-    assert tab.ask(BREACHES) == []
+    for address in addresses:
+        tab.open(address)
+        tab.until_it_is(READY, True)
+        tab.ask("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+        tab.ask(axe + ";0")
+        assert tab.ask(BREACHES) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "phone"), [(1280, False), (390, True)])
-def test_it_fits_the_window_and_is_legible(
-    width: int, phone: bool, scheme: str, address: str, tab: Any
+def test_they_fit_the_window_and_are_legible(
+    width: int, phone: bool, scheme: str, addresses: list[str], tab: Any
 ) -> None:
     tab.size(width, 800, phone=phone)
     tab.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-    tab.open(address)
-    tab.until_it_is(READY, True)
-    assert tab.ask(TOO_WIDE) <= 0
-    assert tab.ask(CUT_OFF) == []
-    assert tab.ask(LEAST_CONTRAST) >= TEXT_CONTRAST
-    assert not tab.complaints
+    for address in addresses:
+        tab.open(address)
+        tab.until_it_is(READY, True)
+        assert tab.ask(TOO_WIDE) <= 0
+        assert tab.ask(CUT_OFF) == []
+        assert tab.ask(LEAST_CONTRAST) >= TEXT_CONTRAST
+        assert not tab.complaints
 
 
 def test_any_stack_can_be_chosen(address: str, tab: Any, data: SessionData) -> None:

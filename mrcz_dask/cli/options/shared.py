@@ -28,6 +28,13 @@ OutputOfKoma = Annotated[
     Path,
     typer.Argument(help="Output folder of `mrcz-dask koma`, such as SESSION/koma.", show_default=False),
 ]
+OutputsOfKoma = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Output folder of `mrcz-dask koma`, such as SESSION/koma; several of one camera.",
+        show_default=False,
+    ),
+]
 OutputFolder = Annotated[Path, info("Folder for the outputs.", "-o", "--output", often=True)]
 Recursive = Annotated[bool, info("Look into folders below, too.", often=True)]
 Exclude = Annotated[
