@@ -8,10 +8,14 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from matplotlib.image import imread
 
-from mrcz_dask.report.data import SessionData
+from mrcz_dask.report.camera import CameraData
+from mrcz_dask.report.camera_alarms import judge
+from mrcz_dask.report.camera_page import camera_figures
+from mrcz_dask.report.data import FigureData, SessionData
 from mrcz_dask.report.drawing import DRAW, drawn
 from mrcz_dask.report.figures import figures, over_stacks
 from mrcz_dask.values.records import Break
+from tests.report.camera_nights import steady
 
 from .conftest import session_data
 
@@ -19,18 +23,24 @@ from .conftest import session_data
 @pytest.fixture(scope="module")
 def drawings(data: SessionData) -> dict[str, dict[str, bytes]]:
     """Of each figure, by its key, the SVG and the PNG."""
-    return {one.key: drawn(one, "svg", "png", dpi=40) for one in figures(data)}
+    return {one.key: drawn(one, "svg", "png", dpi=40) for one in every_figure(data)}
+
+
+def every_figure(data: SessionData) -> list[FigureData]:
+    """Those of a session, and those of a camera."""
+    camera = CameraData(steady(1), (64, 64), ())
+    return [*figures(data), *camera_figures(camera, judge(camera))]
 
 
 def test_every_figure_is_drawn(data: SessionData, drawings: dict[str, dict[str, bytes]]) -> None:
     for made in drawings.values():
         assert ElementTree.fromstring(made["svg"]).tag.endswith("svg")
         assert imread(io.BytesIO(made["png"])).shape[1] > 200
-    assert {one.kind for one in figures(data)} == set(DRAW)
+    assert {one.kind for one in every_figure(data)} == set(DRAW)
 
 
 def test_the_same_data_give_the_same_bytes(data: SessionData, drawings: dict[str, dict[str, bytes]]) -> None:
-    for one in figures(data):
+    for one in every_figure(data):
         assert drawn(one, "svg", "png", dpi=40) == drawings[one.key], one.key
 
 
