@@ -151,7 +151,8 @@ class Session:
         format
             Format of the outputs: ``mrcz``, ``mrcs``, ``mrcs.zst``, ``tiff`` or ``zarr``.
         dtype
-            Type of normalized pixels; None = int16 in mrcz and zarr, else float32.
+            Type of normalized pixels; None = int16 in mrcz and zarr, else float32. Whole ``counts`` need the
+            form ``divide``.
         step
             Quantization step of int16 in counts, a power of two; None = from the noise, at most 1/16.
         codec

@@ -27,7 +27,7 @@ LEGEND = (
 STORE_USE = {"recompressed": "is needed to correct the outputs", "references": "holds the outlier tables"}
 LARGER = {
     "normalized": "corrected pixels have fractions of a count, which compress less than whole counts; "
-    "--write recompressed keeps the counts",
+    "--write recompressed keeps the counts, --dtype counts --form divide writes whole ones",
     "recompressed": "this codec packs less than the inputs' codec; choose another --codec",
     "references": "patterns and masks are larger than these short stacks",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.correction.footer import Findings
+from mrcz_dask.correction.stored_pixels import int16_storage, type_of_counts
 from mrcz_dask.correction.tasks import STORE_NAME, CorrectionTask
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import PixelDigest, correction_digest
@@ -29,29 +29,21 @@ from mrcz_dask.formats.writers import (
     stored_type,
 )
 from mrcz_dask.gain.applied import GainedFrames
-from mrcz_dask.numerics.doses import relative_dose
-from mrcz_dask.numerics.noise.correlation import FINENESS
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.philox import key_of
 from mrcz_dask.numerics.reference.correction import ReadyCorrection
 from mrcz_dask.numerics.reference.rounding import (
-    TOLERATED,
-    fine_step,
-    int16_steps,
     round_to_half,
-    step_that_fits,
 )
 from mrcz_dask.session.readback import read_back
 from mrcz_dask.session.store import SessionStore
-from mrcz_dask.values.errors import DtypeError, ParameterError
-from mrcz_dask.values.params import OutputFormat, WriteParams
-from mrcz_dask.values.timing import phase
+from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.params import OutputFormat
 
 COMMON_CHUNKS = 2
 RECIPE_VERSION = 2
 REVERSED = "rows_reversed"
 GENERATOR = "Philox4x32-10"
-LOST = 4  # times the noise of a frame: a step that is coarser leaves nothing of it
 
 
 class StackOutput(ABC):
@@ -79,20 +71,27 @@ class StackOutput(ABC):
 
 
 class NormalizedOutput(StackOutput):
-    """Writes corrected pixels, as float32, or rounded stochastically to float16 or to int16 with a scale."""
+    """Writes corrected pixels as float32, or rounded stochastically: to float16, to int16 with a scale, or to
+    whole counts.
 
-    def __init__(self, *args: Any, writer: FrameWriter, ready: ReadyCorrection) -> None:
+    `steps` are step and offset of integers, in counts; None for floats.
+    """
+
+    def __init__(
+        self, *args: Any, writer: FrameWriter, ready: ReadyCorrection, steps: tuple[float, float] | None
+    ) -> None:
         super().__init__(*args)
-        self._writer, self._ready = writer, ready
+        self._writer, self._ready, self._steps = writer, ready, steps
         self._key = key_of(self.task.record.digest)
 
     def append(self, k: int, stored: NDArray[Any], frame: NDArray[Any], dose: float | None) -> None:
         """Correct `frame`, number k after its gain, at its dose, and write it as floats or rounded."""
         ready = self._ready.at_dose(dose)
-        if "scale" in self.stored:
-            offset = self.stored["offset"] - self.task.record.offset
-            steps, moments = ready.apply_rounded(frame, self.stored["scale"], self._key, k, offset)
-            self._writer.append(steps, owned=True, stats=from_moments(steps.size, moments))
+        if self._steps is not None:
+            step, offset = self._steps
+            rounded, moments = ready.apply_rounded(frame, step, self._key, k, offset)
+            stats = from_moments(rounded.size, moments)
+            self._writer.append(rounded.astype(self._writer.dtype, copy=False), owned=True, stats=stats)
         else:
             pixels: NDArray[Any] = ready.apply(frame)
             if self._writer.dtype == np.float16:
@@ -194,28 +193,35 @@ def open_output(exposed: GainedFrames, task: CorrectionTask, findings: Findings)
         return
     ready = findings.correction.ready()
     stored: dict[str, Any] = {"unit": "counts", "dose_per_frame": task.record.dose}
-    steps = _int16_storage(task, ready, exposed)
-    if steps is not None:
+    counts = params.dtype == "counts"
+    steps = (1.0, 0.0) if counts else int16_storage(task, ready, exposed)
+    dtype, four_bit = np.dtype(np.int16), False
+    if counts:
+        dtype, four_bit = type_of_counts(task, ready, exposed)
+    elif steps is not None:
         stored |= {"scale": steps[0], "offset": steps[1] + task.record.offset}
+    else:
+        as_float = "float32" if params.dtype == "int16" else params.dtype
+        dtype, _ = stored_type(params.format, as_float, -np.inf, np.inf)
     if steps is not None or params.dtype == "float16":
         stored |= {"rounding": "stochastic", "generator": GENERATOR}
-    as_float = "float32" if params.dtype == "int16" else params.dtype
     pixels = stored | row_order(reader, params.format)
     with open_writer(
         task.output,
         params.format,
         reader.shape,
-        "int16" if steps is not None else stored_type(params.format, as_float, -np.inf, np.inf)[0],
+        dtype,
         codec=params.codec,
         pixel_size=reader.pixel_size or task.pixel_size,
         meta=reader.meta or None,
         pixels=pixels,
         provenance=reader.provenance,
         mrc_header=reader.labeled_header,
+        four_bit=four_bit,
         reverse_rows=reversed_rows(reader, params.format),
     ) as writer:
         in_step = pixels | _reversed(reader, params.format)
-        yield NormalizedOutput(task, findings, in_step, writer=writer, ready=ready)
+        yield NormalizedOutput(task, findings, in_step, writer=writer, ready=ready, steps=steps)
 
 
 @contextmanager
@@ -289,78 +295,3 @@ def check_codec(codec: str, format: OutputFormat = "mrcz", *, may_keep: bool) ->
             raise ParameterError(f"codec {UINT4} holds counts as they are; it goes with recompression only")
     elif not may_keep or format != "mrcz":
         raise ParameterError("codec keep copies chunks as they are; it goes with recompression to mrcz only")
-
-
-def _int16_storage(
-    task: CorrectionTask, ready: ReadyCorrection, exposed: GainedFrames
-) -> tuple[float, float] | None:
-    """Return step and offset of int16 that hold the corrected pixels in fine steps; None for floats.
-
-    Frames are corrected only if a quick bound asks for it: a hot pixel that is filled anyway is in the bound,
-    and must not coarsen all others.
-
-    Raises
-    ------
-    DtypeError
-        If the type asked for, or neither int16 nor float32, can hold the pixels and their noise.
-    """
-    record, dtype, step = task.record, task.settings.write.dtype, _step(task)
-    weight = ready.correction.weight
-    # without a sound mask the pixels stay as they are: integers exact in steps of 1 or less, floats as floats
-    whole = exposed.gain is None and "int" in record.dtype
-    coarsest = max(step, _noise(task) / TOLERATED) if record.sound else float(whole)
-    bound = exposed.largest(record.low, record.high)
-    if record.blank:  # what is blank gets no gain
-        bound = max(bound, abs(record.low), abs(record.high))
-    # what a frame's good pixels may have at most, were all counts in them
-    brightest = bound if record.low < 0 else exposed.largest(0, record.brightest)
-    good = max(1, int(np.count_nonzero(~is_masked(weight))))
-    factor = max(1.0, brightest * weight.size / good / record.dose) if record.dose > 0 else 1.0
-    bound = ready.largest(-bound, bound, factor)
-    if dtype == "int16" and step_that_fits(step, bound) == step <= coarsest:
-        return step, 0.0
-    if dtype != "int16" and not record.offset and _float_is_fine(task, bound):
-        return None
-    with phase("apply"):
-        doses = ((frame, relative_dose(frame, weight, record.dose)) for frame in exposed)
-        corrected = (ready.at_dose(dose).apply(frame) for frame, dose in doses)
-        lows, highs = zip(*((float(frame.min()), float(frame.max())) for frame in corrected), strict=True)
-    low, high = min(lows), max(highs)
-    storage = int16_steps(step, low, high, coarsest) if dtype == "int16" else None
-    if storage is None and (record.offset or not _float_is_fine(task, max(-low, high))):
-        other = "" if dtype == "int16" else "write --dtype int16 --format mrcz, or "
-        raise DtypeError(
-            f"{task.path}: its pixels reach from {low + record.offset:g} to {high + record.offset:g} with a "
-            f"noise of {_noise(task):.3g} counts a frame, which {dtype} cannot hold together; "
-            f"{other}take the offset off in the file first"
-        )
-    return storage
-
-
-def _noise(task: CorrectionTask) -> float:
-    return math.inf if task.record.noise is None else task.record.noise
-
-
-def _step(task: CorrectionTask) -> float:
-    """Return the step of int16 in counts: the one asked for, or a default that small noise makes finer."""
-    step, noise = task.settings.write.step, _noise(task)
-    if not (noise and task.record.sound):
-        return step
-    if step == WriteParams().step:
-        return fine_step(step, noise)
-    if step > LOST * noise:
-        raise DtypeError(
-            f"{task.path}: --step {step:g} would hide the noise of a frame, {noise:.3g} counts; expected at "
-            f"most {fine_step(step, noise):g}"
-        )
-    return step
-
-
-def _float_is_fine(task: CorrectionTask, largest: float) -> bool:
-    """Return whether floats as large as `largest` have steps that are small against a frame's noise."""
-    record = task.record
-    if task.settings.write.dtype == "float16" and record.sound:
-        return float(np.spacing(np.float16(record.dose))) <= _noise(task) / TOLERATED
-    kind = np.float16 if task.settings.write.dtype == "float16" else np.float32
-    finest = _noise(task) / FINENESS if record.sound else 1.0
-    return "int" not in record.dtype or float(np.spacing(kind(largest))) <= finest

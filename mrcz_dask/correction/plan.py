@@ -34,11 +34,12 @@ from mrcz_dask.values.windows import koma_window
 
 # Bytes per pixel that normalized output needs beyond the compressed counts, measured at 0.5-4 e-/pixel; then,
 # per image pixel, what the store holds of a stack and what the images of `references` take.
-BEYOND_COUNTS = {"int16": 0.28, "float16": 1.2, "float32": 1.5}
+BEYOND_COUNTS = {"counts": 0.05, "int16": 0.28, "float16": 1.2, "float32": 1.5}
 COUNTS = 0.4
 # Of the bytes of normalized pixels, what formats of other programs need.
 FIXED = {"mrcs": 1.0, "mrcs.zst": 0.9, "tiff": 0.9}
 STORE_SUMS, STORE_CORRECTION = 1.6, 1.4
+TOO_LARGE = 1.5  # times the inputs: a smaller kind of output is named
 COARSE = 6.0  # bytes of a block of the three coarse images
 REFERENCES = 5.0
 
@@ -111,9 +112,10 @@ class Plan:
     def _stack_bytes(self, stack: StackEntry) -> float:
         params, image = self.settings.write, float(stack.shape[1] * stack.shape[2])
         pixels = image * stack.shape[0]
-        if params.format in FIXED and params.write == "normalized":
-            return pixels * np.dtype(params.dtype).itemsize * FIXED[params.format] + image * STORE_SUMS
         packed = stack.size / pixels if stack.codec else COUNTS * stack.dtype.itemsize
+        if params.format in FIXED and params.write == "normalized":
+            size = 1 if params.dtype == "counts" else np.dtype(params.dtype).itemsize
+            return pixels * size * FIXED[params.format] + image * STORE_SUMS
         if params.write == "references":
             return image * (REFERENCES + STORE_SUMS + STORE_CORRECTION)
         if params.write == "recompressed":
@@ -174,7 +176,10 @@ class Plan:
         if self.gain is not None:
             yield from self.gain.lines()
             yield from (f"warning: {text}" for text in self.gain.caveats)
-        yield f"output: {self.folder}, about {readable(self.bytes_out())}"
+        out, write = self.bytes_out(), self.settings.write
+        yield f"output: {self.folder}, about {readable(out)}; the inputs have {readable(self.discovery.size)}"
+        if write.write == "normalized" and write.dtype != "counts" and out > TOO_LARGE * self.discovery.size:
+            yield "whole counts are about as large as the inputs: --dtype counts --form divide"
         if self.settings.write.write == "references" and any(stack.format == "EER" for stack in self.stacks):
             yield (
                 "EER stays as it is: a movie would lose the times and sub-pixels of its events. Pattern and "

@@ -6,5 +6,5 @@ from typing import Literal
 System = Literal["slurm", "sge", "pbs", "lsf"]
 # `numerics/outliers/rules.py`
 Rule = Literal["fdr", "paper"]
-# `export/texts.py`, `export/commands.py`
+# `export/commands.py`
 Program = Literal["relion", "motioncor", "cryosparc", "warp", "aretomo"]

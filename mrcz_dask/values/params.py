@@ -24,7 +24,7 @@ WriteMode = Literal["auto", "normalized", "recompressed", "references"]
 OutputFormat = Literal["mrcz", "mrcs", "mrcs.zst", "tiff", "zarr"]
 # Deviations of 2000 stacks are known to 1.6 %; tasks and footers name every member.
 SESSION_REACH = 1000
-OutputDtype = Literal["int16", "float32", "float16"]
+OutputDtype = Literal["int16", "float32", "float16", "counts"]
 Mode0 = Literal["auto", "signed", "unsigned"]
 FourBit = Literal["auto", "packed", "plain"]
 
@@ -332,7 +332,8 @@ class WriteParams(Parameters):
         ``normalized`` pixels, ``recompressed`` counts with a recipe, or only the ``references``. ``auto``:
         a plan chooses references for events (EER), whose times and sub-pixels movies would lose.
     dtype
-        For ``normalized``: ``int16`` with a recorded scale, ``float32`` or ``float16``.
+        For ``normalized``: ``int16`` with a recorded scale, ``float32``, ``float16``, or whole ``counts``,
+        rounded up or down at random, in the narrowest type of integers that holds them.
     step
         For int16: the quantization step in counts; a power of two. It is coarsened where the range asks for
         it, up to a quarter of the noise of a frame; the usual one is finer where the noise is small.
@@ -378,6 +379,10 @@ class Settings:
             raise ParameterError(
                 "method session has a factor of each pixel beside its reference, and references have no "
                 "place for it; expected to write normalized or recompressed"
+            )
+        if self.write.dtype == "counts" and self.koma.form != "divide":
+            raise ParameterError(
+                f"--dtype counts with --form {self.koma.form}, which makes counts below 0; add --form divide"
             )
 
     def to_dict(self) -> dict[str, dict[str, Any]]:

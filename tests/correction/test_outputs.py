@@ -8,6 +8,7 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.formats.verify import verify_file
+from mrcz_dask.values.errors import ParameterError
 from tests.correction.conftest import SHAPE, WRITES, poisson
 
 
@@ -53,6 +54,33 @@ def test_rounding_is_unbiased_and_within_a_step(night: Path, tmp_path: Path, kom
         step = 1 / 16 if dtype == "int16" else 2.0**-10 * np.maximum(np.abs(exact), 2.0**-14)
         assert (np.abs(found - exact) <= step).all()
         assert abs((found - exact).mean()) < 5e-3 / 16
+
+
+@pytest.mark.parametrize("format", ["mrcz", "mrcs", "tiff", "zarr"])
+def test_whole_counts(night: Path, tmp_path: Path, koma: Any, format: str) -> None:
+    pytest.importorskip("tifffile")
+    koma(night, tmp_path / "exact", form="divide", dtype="float32")
+    outcome = koma(night, tmp_path / "whole", form="divide", dtype="counts", format=format)
+    assert outcome.complete
+    for result in outcome.results:
+        path = tmp_path / "whole" / result.output
+        exact = mrcz_dask.read(tmp_path / "exact" / Path(result.output).with_suffix(".mrcz"))
+        exact, found = exact.astype(np.float64)[:, :: -1 if format == "tiff" else 1], mrcz_dask.read(path)
+        assert verify_file(path).status == "sound" and found.dtype.itemsize == 1
+        assert found.min() >= 0 and (np.abs(found - exact) < 1).all()
+        # a rounded value v has variance f (1 - f), f its fraction
+        error, fraction = found - exact, exact % 1
+        assert abs(error.mean()) < 4 * np.sqrt(np.mean(fraction * (1 - fraction)) / error.size)
+        assert mrcz_dask.read_footer(path)["pixels"]["rounding"] == "stochastic"  # type: ignore[index]
+
+
+def test_whole_counts_of_counts_alone(tmp_path: Path, koma: Any) -> None:
+    for k in range(3):
+        poisson(tmp_path / "s", f"{k}.mrcz", dtype="float32")
+    with pytest.raises(ParameterError, match="add --form divide"):
+        koma(tmp_path / "s", dtype="counts")
+    outcome = koma(tmp_path / "s", dtype="counts", form="divide")
+    assert len(outcome.failed) == 3 and "expects whole counts of 0 and more" in str(outcome.failed)
 
 
 class TestOddStacks:

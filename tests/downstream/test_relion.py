@@ -44,7 +44,8 @@ def relion(*command: object, cwd: Path | None = None) -> str:
 
 
 def koma(session: Path, out: Path, **write: Any) -> None:
-    settings = Settings(koma=KomaParams(radius=12), write=WriteParams(**write))
+    form: Any = "divide" if write.get("dtype") == "counts" else "subtract"
+    settings = Settings(koma=KomaParams(radius=12, form=form), write=WriteParams(**write))
     assert carry_out(make_plan(session, out, settings), SerialClient()).complete
 
 
@@ -209,11 +210,14 @@ def compared(folder: Path, params: SimulationParams) -> dict[str, float]:
     """Return the errors of raw movies, of movies with the gain reference, and of ours."""
     write_session(folder / "night", params)
     koma(folder / "night", folder / "out", dtype="float32")
+    koma(folder / "night", folder / "whole", dtype="counts")
     entries = [discover(folder / "night").stacks[k] for k in PICKED]
     truth = zarr.open_group(folder / "night" / "truth.zarr", mode="r")
     raw = {e.stem: mrcz_dask.read(e.path).astype(np.float32) for e in entries}
     gain = flat_field(params)
-    ours = {e.stem: mrcz_dask.read(folder / "out" / f"{e.stem}.mrcz") for e in entries}
+    ours, counts = (
+        {e.stem: mrcz_dask.read(folder / out / f"{e.stem}.mrcz") for e in entries} for out in ("out", "whole")
+    )
     koma(plain_session(folder), folder / "references", write="references")
     export_refined_gain(
         folder / "references", folder / "plain", folder / "refined", "relion", Optics(pixel_size=1.0)
@@ -224,6 +228,7 @@ def compared(folder: Path, params: SimulationParams) -> dict[str, float]:
         "raw": errors_of(folder / "raw", raw, truth),
         "gain": errors_of(folder / "gain", {k: v * gain for k, v in raw.items()}, truth),
         "koma": errors_of(folder / "koma", ours, truth),
+        "counts": errors_of(folder / "counts", counts, truth),
     }
 
 
@@ -254,6 +259,7 @@ def test_shifts(tmp_path: Path) -> None:
     mean = {name: np.mean([one[name] for one in found]) for name in found[0]}
     assert mean["koma"] <= 0.7 * mean["raw"]
     assert mean["koma"] <= 0.9 * mean["gain"]
+    assert mean["counts"] <= 1.1 * mean["koma"]
     assert mean["raw"] - mean["refined"] >= 0.9 * (mean["raw"] - mean["koma"])
     assert all(one["koma"] <= one["raw"] for one in found)
 

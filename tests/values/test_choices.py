@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from mrcz_dask.engine.queues import QUEUE_SYSTEMS
-from mrcz_dask.export.texts import TEXTS
+from mrcz_dask.export.commands import COMMANDS
 from mrcz_dask.numerics.outliers.rules import RULES
 from mrcz_dask.values.choices import Program, Rule, System
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2] / "mrcz_dask"
 
 @pytest.mark.parametrize(
     ("table", "names"),
-    [(QUEUE_SYSTEMS, System), (TEXTS, Program), (RULES, Rule)],
+    [(QUEUE_SYSTEMS, System), (COMMANDS, Program), (RULES, Rule)],
     ids=["system", "program", "rule"],
 )
 def test_a_table_has_every_name(table: Mapping[str, Any], names: Any) -> None:
@@ -28,7 +28,7 @@ def test_a_table_has_every_name(table: Mapping[str, Any], names: Any) -> None:
 def test_the_table_is_in_the_file_that_is_named() -> None:
     text = (ROOT / "values/choices.py").read_text(encoding="utf-8")
     named = dict(re.findall(r"^# `([\w/]+\.py)`\n(\w+) = ", text, re.MULTILINE))
-    tables = {"Program": "TEXTS", "Rule": "RULES", "System": "QUEUE_SYSTEMS"}
+    tables = {"Program": "COMMANDS", "Rule": "RULES", "System": "QUEUE_SYSTEMS"}
     assert set(named.values()) == set(tables)
     for path, name in named.items():
         assert f"\n{tables[name]}: " in (ROOT / path).read_text(encoding="utf-8"), path

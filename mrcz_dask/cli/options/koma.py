@@ -157,8 +157,8 @@ class OutputGroup(FormatGroup, TargetGroup):
 
     dtype: OutputDtype | None = option(
         None,
-        "Pixel type of normalized outputs. int16 has a scale; float16 is MRC mode 12, which python-mrcz and "
-        "many other programs cannot read.",
+        "Pixel type of normalized outputs. int16 has a scale; counts are whole, rounded up or down at random "
+        "(add --form divide), for small files; float16 is MRC mode 12, which few programs read.",
         often=True,
         unset="int16 in mrcz and zarr, else float32",
     )
