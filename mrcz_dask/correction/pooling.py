@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.correction.tasks import Pool, member_ref
+from mrcz_dask.numerics.outliers.blocks import BadBlock, passing_blocks
 from mrcz_dask.numerics.outliers.pooled import Pooled, pooled_outliers
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import DamagedError
@@ -101,10 +102,28 @@ def _outliers_of(pool: Pool) -> list[Pooled]:
         with phase("fit"):
             block = slice(pool.start, pool.stop)
             pooled = pooled_outliers(_strips(store, pool), grids, pool.shape, block, pool.tail_fdr)
+            pooled = list(_with_blocks(store, pool, pooled))
         kinds = [at for one in pooled for at in one]
         ends = np.cumsum([at.size for at in kinds])
         store.put(f"blocks/{pool.digest}", {"at": np.concatenate(kinds), "ends": ends}, {})
     return pooled
+
+
+def _with_blocks(store: SessionStore, pool: Pool, pooled: list[Pooled]) -> Iterator[Pooled]:
+    """Yield the outliers of each stack with its bad blocks that the stacks around do not have."""
+    records = [store.record(m.stem) for m in pool.members]
+    found = [[BadBlock(*b) for b in r.outliers.get("blocks", ())] if r is not None else [] for r in records]
+    for k, one in enumerate(pooled, pool.start):
+        hot, dead, others = one
+        for block in passing_blocks(found[k], found[:k] + found[k + 1 :]):
+            columns = np.arange(block.left, block.right)
+            at = (np.arange(block.top, block.bottom)[:, None] * pool.shape[1] + columns).reshape(-1)
+            if block.excess > 0:
+                hot, dead = np.union1d(hot, at), np.setdiff1d(dead, at)
+            else:
+                hot, dead = np.setdiff1d(hot, at), np.union1d(dead, at)
+            others = np.union1d(others, at)
+        yield Pooled(hot, dead, others)
 
 
 def _stored(store: SessionStore, pool: Pool) -> list[Pooled] | None:

@@ -36,6 +36,7 @@ DefectsKind = Literal["serialem", "boxes", "map"]  # how lists are written
 
 MOST = 0.5
 _PIXELS_IN_LINE, _COLUMNS_IN_LINE = 10, 20
+_LONG, _WIDEST = 32, 3  # pixels of a line; lines side by side that are no block
 _LONGEST_TEXT = 1 << 24
 # keys of SerialEM that say nothing about which pixels are bad
 _OTHER_KEYS = {"RotationAndFlip", "K2Type", "FalconType", "NumToAvgSuperRes"}
@@ -256,16 +257,47 @@ def _boxes_of_mark(key: str, values: list[int], shape: tuple[int, int], edge: in
 
 
 def boxes_of(mask: Mask) -> list[DefectBox]:
-    """Return boxes (x, y, w, h) that together cover exactly the True pixels of a mask (ny, nx)."""
-    done: list[DefectBox] = []
+    """Return boxes (x, y, w, h) that together cover exactly the True pixels of a mask (ny, nx).
+
+    Long lines come first, each a box of width or height 1, whatever pixels beside them are bad; then what is
+    left, in boxes of rows that are alike.
+    """
+    rest = mask.copy()
+    done = [(x, y, 1, h) for x, y, h in _taken_lines(rest)]
+    done += [(x, y, w, 1) for y, x, w in _taken_lines(rest.T)]
     growing: dict[tuple[int, int], int] = {}
-    for y, row in enumerate(np.concatenate([mask, np.zeros((1, mask.shape[1]), bool)])):
+    for y, row in enumerate(np.concatenate([rest, np.zeros((1, mask.shape[1]), bool)])):
         edges = np.flatnonzero(np.diff(row.astype(np.int8), prepend=0, append=0)).tolist()
         runs = set(zip(edges[::2], edges[1::2], strict=True))
         ended = [run for run in growing if run not in runs]
         done += [(x0, start, x1 - x0, y - start) for x0, x1 in ended for start in [growing.pop((x0, x1))]]
         growing |= {run: y for run in runs if run not in growing}
     return sorted(done, key=lambda box: (box[1], box[0]))
+
+
+def _taken_lines(mask: Mask) -> list[tuple[int, int, int]]:
+    """Take the long columns out of a mask: return the index of each, its first pixel, and its length.
+
+    More than three side by side are a block, and stay.
+    """
+    changes = np.diff(mask.astype(np.int8), axis=0, prepend=0, append=0).T
+    columns, starts = np.nonzero(changes > 0)
+    stops = np.nonzero(changes < 0)[1]
+    long = stops - starts >= _LONG
+    runs = list(zip(*(some[long].tolist() for some in (columns, starts, stops)), strict=True))
+    only_long = np.zeros(mask.shape, bool)
+    for x, start, stop in runs:
+        only_long[start:stop, x] = True
+    taken = []
+    for x, start, stop in runs:
+        beside = only_long[start:stop, max(0, x - _WIDEST) : x + _WIDEST + 1].mean(axis=0) > 0.5
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], beside, [0]])))
+        place = min(x, _WIDEST)
+        k = int(np.searchsorted(edges, place, "right")) - 1
+        if edges[k + 1] - edges[k] <= _WIDEST:
+            mask[start:stop, x] = False
+            taken.append((x, start, stop - start))
+    return taken
 
 
 def serialem_text(mask: Mask, first_row: FirstRow) -> str:

@@ -38,7 +38,7 @@ def run(folder: Path, out: Path, pool: int = 16) -> Outcome:
 
 def masks(outcome: Outcome) -> list[np.ndarray]:
     folder, stems = outcome.plan.folder, [entry.stem for entry in outcome.plan.stacks]
-    return [mrcz_dask.read(folder / f"{stem}_mask.mrc").reshape(96, 96) > 0 for stem in stems]
+    return [mrcz_dask.read(folder / f"{stem}_mask.mrc").squeeze() > 0 for stem in stems]
 
 
 def test_lasting_outliers_are_in_masks_footers_and_lazy_arrays(night: Path, tmp_path: Path) -> None:
@@ -85,3 +85,24 @@ def test_damage_is_found_while_strips_are_read(night: Path, tmp_path: Path) -> N
     chunk.unlink()
     with pytest.raises(DamagedSumError):
         list(store.strips(stem, "sum"))
+
+
+def test_a_block_of_one_stack_is_masked_and_one_of_all_is_taken_off(tmp_path: Path) -> None:
+    folder, draws = tmp_path / "night", np.random.default_rng(0)
+    write_session(folder, named("standard", shape=(320, 320), frames=2, stacks=6, dose=10.0, seed=4))
+    once, always = np.s_[96:160, 128:200], np.s_[200:264, 40:104]
+    paths = sorted(folder.glob("*.mrcz"))
+    for k, path in enumerate(paths):
+        frames = mrcz_dask.read(path).astype(np.int64)
+        for index in [always] + [once] * (k == 2):
+            frames[:, *index] += draws.poisson(0.3 * frames[:, *index])
+        path.unlink()
+        mrcz_dask.write(path, frames.astype(np.uint8))
+    outcome = run(folder, tmp_path / "out")
+    for entry, result, mask in zip(outcome.plan.stacks, outcome.results, masks(outcome), strict=True):
+        record = SessionStore(tmp_path / "out" / "session.zarr").record(entry.stem)
+        assert record is not None and len(record.outliers["blocks"]) == 1 + (entry.path == paths[2])
+        assert mask[once].mean() > 0.9 if entry.path == paths[2] else mask[once].mean() < 0.05
+        assert mask[always].mean() < 0.05 and result.hot + result.dead == mask.sum()
+    plan = mrcz_dask.open_session(folder).koma(radius=8, cache=tmp_path / "cache")
+    assert np.array_equal(dask.compute(*plan.masks, scheduler="threads"), masks(outcome))

@@ -212,3 +212,16 @@ def test_a_gains_own_defects_are_turned_and_masked_like_it(tmp_path: Path, turns
     mask[0, 1] = True
     assert prepared is not None and np.array_equal(prepared.gain.bad, rotated_flipped(turns, 0).apply(mask))
     assert any("1 defects in its header" in line for line in prepared.lines())
+
+
+def test_lines_are_written_as_lines_and_blocks_as_blocks(tmp_path: Path) -> None:
+    mask = np.zeros((90, 80), bool)
+    mask[:, 20], mask[50], mask[10:60, 70:72], mask[60:84, 30:64] = True, True, True, True
+    mask[[5, 40], 21] = mask[49, 3] = True
+    boxes = boxes_of(mask)
+    assert sum(w * h for _, _, w, h in boxes) == mask.sum()
+    assert {(20, 0, 1, 90), (21, 50, 49, 1), (0, 50, 20, 1), (30, 60, 34, 24)} < set(boxes)
+    assert {(70, 10, 1, 50), (71, 10, 1, 50)} < set(boxes)
+    listed = serialem_text(mask, "top")
+    assert "BadColumns 20\n" in listed and "PartialBadColumn 30 34 60 83\n" in listed
+    assert np.array_equal(read_defects(text(tmp_path, listed), mask.shape).mask, mask)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mrcz_dask.numerics.arrays import Floats, Mask
 from mrcz_dask.numerics.kernels import compiled, native
 from mrcz_dask.numerics.moments import moments
+from mrcz_dask.numerics.outliers.blocks import BROKEN, KNOWN, BadBlock, blocks_of
 from mrcz_dask.numerics.outliers.histogram import ValueTable
 from mrcz_dask.numerics.outliers.lines import BadLine, bad_lines
 from mrcz_dask.numerics.outliers.value_weights import QUIET, FitRecord, MaskStatus, ValueWeights, weigh_values
@@ -187,6 +188,11 @@ class OutlierMask:
         Histogram and residuals for plots; None where nothing was fitted.
     lines
         Rows and columns, or parts of them, that read too much or too little; all their pixels are masked.
+    blocks
+        Rectangles that read too much or too little. Those with an excess of a half or more are masked; the
+        others by `koma`, unless the stacks around have them, too.
+    broken
+        Flat indices of pixels in such blocks, and in regions that read next to nothing.
     shared
         Flat indices of pixels that are as bright or dark as those around, and so are none.
     """
@@ -208,6 +214,8 @@ class OutlierMask:
     mean: float
     fit: FitRecord | None
     lines: tuple[BadLine, ...] = ()
+    blocks: tuple[BadBlock, ...] = ()
+    broken: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     shared: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
 
     @property
@@ -217,6 +225,7 @@ class OutlierMask:
         image.reshape(-1)[self.shared] = 1
         for line in self.lines:
             image[line.pixels] = 0
+        image.reshape(-1)[self.broken] = 0
         return image
 
     @property
@@ -238,6 +247,7 @@ class OutlierMask:
             **{name: getattr(self, name) for name in SCALARS},
             "caveats": list(self.caveats),
             **({"lines": [list(line) for line in self.lines]} if self.lines else {}),
+            **({"blocks": [list(block) for block in self.blocks]} if self.blocks else {}),
         }
 
 
@@ -290,11 +300,14 @@ def outlier_mask(
     shared = _shared(lit, values, weight255) if fitted and params.rule != "paper" else np.zeros(0, np.intp)
     weight255.reshape(-1)[shared] = WEIGHT_STEPS
     lines = _lines(lit, values) if params.lines else ()
+    blocks, sign = _blocks(total, values) if params.lines else ((), np.zeros(total.shape, np.int8))
     for line in lines:
         weight255[line.pixels] = 0
+    weight255[sign != 0] = 0
     mask = is_masked(weight255)
     outliers = np.flatnonzero(mask if lit.nonfinite is None else mask & ~lit.nonfinite)
-    above = lit.values.reshape(-1)[outliers] > values.mu / lit.unit
+    broken = sign.reshape(-1)[outliers]
+    above = np.where(broken == 0, lit.values.reshape(-1)[outliers] > values.mu / lit.unit, broken > 0)
     hot, dead = np.zeros(total.shape, bool), np.zeros(total.shape, bool)
     hot.reshape(-1)[outliers[above]] = True
     dead.reshape(-1)[outliers[~above]] = True
@@ -307,7 +320,7 @@ def outlier_mask(
     return OutlierMask(
         mask, weight255, weights, hot, dead, near_another(mask, params.radius), values.t_dark, values.t_hot,
         values.mu, values.sigma, values.status, caveats, values.misfit, lit is not total,
-        masked_mean(total, mask), values.fit, lines, shared,
+        masked_mean(total, mask), values.fit, lines, blocks, np.flatnonzero(sign), shared,
     )  # fmt: skip
 
 
@@ -340,10 +353,32 @@ def _lines(total: StackSum, values: ValueWeights) -> tuple[BadLine, ...]:
     """Find the lines of a sum that read too much or too little; those of known defects are none."""
     if values.status not in ("ok", "sparse"):
         return ()
-    sigma = max(values.sigma, math.sqrt(max(values.mu, 0)) if total.is_counts else 0)
-    found = bad_lines(total.values, values.mu / total.unit, sigma / total.unit)
+    found = bad_lines(total.values, *_center(total, values))
     unknown = total.nonfinite
-    return tuple(line for line in found if unknown is None or unknown[line.pixels].mean() < 0.5)
+    return tuple(line for line in found if unknown is None or unknown[line.pixels].mean() < KNOWN)
+
+
+def _blocks(total: StackSum, values: ValueWeights) -> tuple[tuple[BadBlock, ...], NDArray[np.int8]]:
+    """Find the blocks of a sum that read too much or too little, and where some are broken: 1 where they read
+    too much, -1 where too little.
+    """
+    sign = np.zeros(total.shape, np.int8)
+    if values.status not in ("ok", "sparse"):
+        return (), sign
+    blocks, dead = blocks_of(total.values, *_center(total, values), total.nonfinite)
+    sign.reshape(-1)[dead] = -1
+    for block in blocks:
+        if abs(block.excess) >= BROKEN:
+            sign[block.pixels] = 1 if block.excess > 0 else -1
+    if total.nonfinite is not None:
+        sign[total.nonfinite] = 0
+    return blocks, sign
+
+
+def _center(total: StackSum, values: ValueWeights) -> tuple[float, float]:
+    """Return center and width of a sum's good pixels, in units of its values."""
+    sigma = max(values.sigma, math.sqrt(max(values.mu, 0)) if total.is_counts else 0)
+    return values.mu / total.unit, sigma / total.unit
 
 
 def _is_uneven(total: StackSum, values: ValueWeights) -> bool:
