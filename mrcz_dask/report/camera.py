@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.correction.tasks import STORE_NAME, output_stem
-from mrcz_dask.monitor.state import SessionState, StackState
+from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.numerics.outliers.population import positions
 from mrcz_dask.numerics.reference.evidence import Mean, StackEvidence, session_evidence
 from mrcz_dask.numerics.session.control_chart import FEWEST
@@ -72,12 +72,12 @@ class CameraSession:
     stacks: int
     sampled: int
     dose: float
-    hot: int
-    dead: int
-    lines: tuple[str, ...]
     pattern: Mean | None
     noise: float | None
     gain: str
+    hot: int = 0
+    dead: int = 0
+    lines: tuple[str, ...] = ()
     hot_births: int | None = None
     hot_deaths: int | None = None
     dead_births: int | None = None
@@ -113,25 +113,37 @@ class CameraData:
     left_out: tuple[LeftOut, ...]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Opened:
-    """What the log of a session says, and what the first record of its store."""
+    """A session as its log shows it, and what is to be read of its store: few values, as there may be many.
 
-    folder: Path
-    run: messages.RunStarted
-    stacks: list[StackState]
-    timed: bool
+    Attributes
+    ----------
+    session
+        The session without what the store shows.
+    stems
+        Stems of the sampled stacks, in order of time.
+    shape, digest
+        (ny, nx) of the frames, and digest of the first stack's pixels.
+    """
+
+    session: CameraSession
+    stems: tuple[str, ...]
     shape: tuple[int, int]
     digest: str
+
+    @property
+    def store(self) -> SessionStore:
+        """The session store."""
+        return SessionStore(Path(self.session.folder) / STORE_NAME)
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What a store shows of a camera: places of lasting outliers, lines, and the pattern."""
+    """What a store shows of a camera: places of lasting outliers, and the pattern."""
 
     hot: Places
     dead: Places
-    lines: tuple[str, ...]
     pattern: Halves | None
 
 
@@ -154,34 +166,35 @@ def gather_camera(folders: Sequence[Path]) -> CameraData:
     left_out: list[LeftOut] = []
     opened: dict[Path, _Opened] = {}
     problems: list[Exception] = []
-    for folder in folders:
-        if (place := folder.resolve()) in opened:
-            left_out.append(LeftOut(str(folder), "named twice; it counts once", False))
+    for path in folders:
+        if (place := path.resolve()) in opened:
+            left_out.append(LeftOut(str(path), "named twice; it counts once", False))
             continue
         try:
-            opened[place] = _open(folder)
+            opened[place] = _open(path)
         except (MrczDaskError, OSError) as error:
             problems.append(error)
-            left_out.append(LeftOut(str(folder), error_text(error), True))
+            left_out.append(LeftOut(str(path), error_text(error), True))
     if not opened:
         raise problems[0]
     shape = Counter(one.shape for one in opened.values()).most_common(1)[0][0]
-    history, known = _History(), dict[str, Path]()
-    for one in sorted(opened.values(), key=lambda one: one.stacks[0].key):
+    history, known = _History(), dict[str, str]()
+    for one in sorted(opened.values(), key=lambda one: one.session.began):
+        folder = one.session.folder
         if one.shape != shape:
             sizes = " x ".join(map(str, one.shape)), " x ".join(map(str, shape))
             reason = f"frames of {sizes[0]} pixels, most sessions have {sizes[1]}: another camera or mode"
-            left_out.append(LeftOut(str(one.folder), f"{reason}; make a page of its own", True))
+            left_out.append(LeftOut(folder, f"{reason}; make a page of its own", True))
         elif one.digest in known:
             reason = f"the same movies as {known[one.digest]}; they count once"
-            left_out.append(LeftOut(str(one.folder), reason, False))
+            left_out.append(LeftOut(folder, reason, False))
         else:
             try:
                 history.add(one)
-                known[one.digest] = one.folder
+                known[one.digest] = folder
             except (MrczDaskError, OSError) as error:
                 problems.append(error)
-                left_out.append(LeftOut(str(one.folder), error_text(error), True))
+                left_out.append(LeftOut(folder, error_text(error), True))
     if not history.sessions:
         raise problems[0]
     return CameraData(tuple(history.sessions), shape, tuple(left_out))
@@ -194,24 +207,43 @@ def _open(folder: Path) -> _Opened:
         state.take(message, time)
         if isinstance(message, messages.StackFound) and message.acquired_from == "mtime":
             untimed.add(message.name)
+    has_store = (folder / STORE_NAME).is_dir()
+    if state.run is None and has_store:
+        raise DamagedError(f"{folder / NAME}: no run is known, but its store is there; run `koma` again")
     if state.run is None:
         expected = "expected the output folder of `mrcz-dask koma`, such as SESSION/koma"
         raise PlaceError(f"{folder / NAME}: no run is known; {expected}")
-    sound = [s for s in state.stacks.values() if s.summed is not None and s.summed.status in ("ok", "sparse")]
-    stacks = sorted(sound, key=lambda s: s.key)
-    if not stacks:
-        raise FormatError(f"{folder / NAME}: no stack has an outlier mask; run `mrcz-dask koma` again")
-    if not (folder / STORE_NAME).is_dir():
+    summed = [(s, s.summed) for s in sorted(state.stacks.values(), key=lambda s: s.key) if s.summed]
+    sound = [(s, one) for s, one in summed if one.status in ("ok", "sparse")]
+    if not sound:
+        raise FormatError(f"{folder / NAME}: no stack has a sound outlier mask; look at its report")
+    if not has_store:
         raise DamagedError(f"{folder / STORE_NAME}: is not there; run `mrcz-dask koma` again")
-    record = _record(SessionStore(folder / STORE_NAME), stacks[0])
-    timed = not any(s.name in untimed for s in stacks)
-    return _Opened(folder, state.run, stacks, timed, record.shape[1:], record.digest)
+    results = [s.result for s, _ in sound if s.result is not None]
+    known = [r.evidence for r in results if r.usable and r.evidence and not r.too_quiet]
+    evidence = session_evidence([StackEvidence.from_dict(dict(one)) for one in known])
+    chosen = np.unique(np.linspace(0, len(sound) - 1, min(SAMPLE, len(sound))).round().astype(int))
+    session = CameraSession(
+        folder=str(folder),
+        session=state.run.session,
+        began=sound[0][0].acquired,
+        timed=not any(s.name in untimed for s, _ in sound),
+        stacks=len(sound),
+        sampled=chosen.size,
+        dose=statistics.median(one.dose for _, one in sound),
+        pattern=None if evidence is None or evidence.stacks < 2 else evidence.fine,
+        noise=None if evidence is None else evidence.noise,
+        gain=state.run.settings.get("gain", {}).get("gain", ""),
+    )
+    stems = tuple(output_stem(sound[k][0].output) for k in chosen.tolist())
+    record = _record(SessionStore(folder / STORE_NAME), stems[0])
+    return _Opened(session, stems, record.shape[1:], record.digest)
 
 
-def _record(store: SessionStore, stack: StackState) -> StackRecord:
-    record = store.record(output_stem(stack.output))
+def _record(store: SessionStore, stem: str) -> StackRecord:
+    record = store.record(stem)
     if record is None:
-        raise DamagedError(f"{store.path}: no record of {stack.name} that can be read; run `koma` again")
+        raise DamagedError(f"{store.path}: no record of {stem} that can be read; run `koma` again")
     return record
 
 
@@ -255,42 +287,21 @@ class _History:
 
 def _look(opened: _Opened) -> tuple[_Seen, CameraSession]:
     """Read a sample of a session's stacks from its store."""
-    store, stacks = SessionStore(opened.folder / STORE_NAME), opened.stacks
-    chosen = np.unique(np.linspace(0, len(stacks) - 1, min(SAMPLE, len(stacks))).round().astype(int))
     counts = np.zeros((2, opened.shape[0] * opened.shape[1]), np.uint8)
     lines: Counter[str] = Counter()
-    sketches, doses = [], []
-    for stack in (stacks[k] for k in chosen.tolist()):
-        record = _record(store, stack)
-        for kind, places in enumerate(_outliers(store, record)):
+    sketches, sums, number = [], [], len(opened.stems)
+    for stem in opened.stems:
+        record = _record(opened.store, stem)
+        for kind, places in enumerate(_outliers(opened.store, record)):
             counts[kind, places] += 1
-        axes = ("column", "row")
-        lines.update(
-            {f"{axes[int(axis)]} {int(place)}" for axis, place, *_ in record.outliers.get("lines", ())}
-        )
+        bad = record.outliers.get("lines", ())
+        lines.update({f"{('column', 'row')[int(axis)]} {int(place)}" for axis, place, *_ in bad})
         sketches.append(b64decode(record.sketch))
-        doses.append(record.mean)
-    hot, dead = (np.flatnonzero(2 * one.astype(np.int64) >= chosen.size) for one in counts)
-    lasting = tuple(sorted(name for name, number in lines.items() if 2 * number >= chosen.size))
-    seen = _Seen(hot, dead, lasting, session_pattern(sketches, doses, opened.shape))
-    results = [s.result for s in stacks if s.result is not None]
-    known = [r.evidence for r in results if r.usable and r.evidence and not r.too_quiet]
-    evidence = session_evidence([StackEvidence.from_dict(dict(one)) for one in known])
-    return seen, CameraSession(
-        folder=str(opened.folder),
-        session=opened.run.session,
-        began=stacks[0].acquired,
-        timed=opened.timed,
-        stacks=len(stacks),
-        sampled=chosen.size,
-        dose=statistics.median(s.summed.dose for s in stacks if s.summed is not None),
-        hot=hot.size,
-        dead=dead.size,
-        lines=lasting,
-        pattern=None if evidence is None or evidence.stacks < 2 else evidence.fine,
-        noise=None if evidence is None else evidence.noise,
-        gain=opened.run.settings.get("gain", {}).get("gain", ""),
-    )
+        sums.append(record.mean)
+    hot, dead = (np.flatnonzero(one >= (number + 1) // 2) for one in counts)
+    lasting = tuple(sorted(name for name, many in lines.items() if 2 * many >= number))
+    seen = _Seen(hot, dead, session_pattern(sketches, sums, opened.shape))
+    return seen, replace(opened.session, hot=hot.size, dead=dead.size, lines=lasting)
 
 
 def _outliers(store: SessionStore, record: StackRecord) -> tuple[Places, Places]:

@@ -183,15 +183,16 @@ def judge(data: CameraData) -> Judgement:
 
 
 def _lines(sessions: Sequence[CameraSession]) -> list[Alarm]:
-    """Return an alarm for each session with rows or columns that no session before had."""
+    """Return an alarm for each session with bad lines that no session before had; it lasts while they do."""
     alarms, known = [], {*sessions[0].lines}
     for k, session in enumerate(sessions[1:], 1):
         new = [line for line in session.lines if line not in known]
         known.update(new)
         if new:
+            last = max(i for i, later in enumerate(sessions) if {*new} & {*later.lines})
             text = f"new: {', '.join(new[:6])}{f' and {len(new) - 6} more' if len(new) > 6 else ''}."
             advice = "Put them into a list of defects (koma --defects), and have the camera looked at."
-            alarms.append(Alarm("lines", "Bad lines", k, k, None, None, text, advice))
+            alarms.append(Alarm("lines", "Bad lines", k, last, None, None, text, advice))
     return alarms
 
 

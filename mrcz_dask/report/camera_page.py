@@ -104,7 +104,8 @@ def camera_page(data: CameraData, found: Judgement) -> str:
         "header",
         element("h1", title),
         element("p", found.sentence, class_="verdict"),
-        element("p", *_lights(found, sessions), f"{ny} x {nx} pixels, {first} to {last}", class_="lights"),
+        element("p", *_lights(found, sessions), class_="lights"),
+        element("p", f"{ny} x {nx} pixels, {first} to {last}.", class_="quiet"),
         element("dl", *numbers, class_="numbers"),
     )
     left = [(one.name, one.reason) for one in data.left_out]

@@ -120,14 +120,15 @@ def test_what_cannot_be_used_is_named_and_left_out(tmp_path: Path, mrcz: Any) ->
     folders = [write_night(tmp_path / f"night{k}", one, k) for k in range(3)]
     shutil.copytree(folders[0], tmp_path / "again")
     write_night(tmp_path / "other", camera(shape=(64, 64)), 1)
-    for name in ("damaged", "no_store", "no_records"):
+    for name in ("damaged", "no_store", "no_records", "no_log"):
         write_night(tmp_path / name, camera(len(name)), 7)
     (record,) = (tmp_path / "damaged" / "session.zarr" / "histograms" / "1" / "hot_dead").rglob("zarr.json")
     record.write_bytes(record.read_bytes()[:-9])
     shutil.rmtree(tmp_path / "no_store" / "session.zarr")
     shutil.rmtree(tmp_path / "no_records" / "session.zarr" / "stacks" / "0")
+    (tmp_path / "no_log" / "events.jsonl").write_bytes(b"{")
     (tmp_path / "empty").mkdir()
-    others = ["again", "other", "damaged", "no_store", "no_records", "empty", "not_there"]
+    others = ["again", "other", "damaged", "no_store", "no_records", "no_log", "empty", "not_there"]
     arguments = [*folders, folders[1], *(tmp_path / name for name in others)]
 
     shown = mrcz("report", *arguments, "--json")
@@ -142,7 +143,8 @@ def test_what_cannot_be_used_is_named_and_left_out(tmp_path: Path, mrcz: Any) ->
         "other": ("frames of 64 x 64 pixels, most sessions have 64 x 80: another camera", True),
         "damaged": ("hot_dead", True),
         "no_store": ("is not there", True),
-        "no_records": ("no record of 0.mrc", True),
+        "no_records": ("no record of 0 that", True),
+        "no_log": ("no run is known, but its store is there", True),
         "empty": ("no run is known", True),
         "not_there": ("no run is known", True),
     }
