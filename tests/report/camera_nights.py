@@ -40,6 +40,7 @@ class Camera:
     size: float = 0.02
     lines: list[list[float]] = field(default_factory=list)
     gain: str = ""
+    faint: bool = False  # outliers are seen only in the stacks around
 
     def __post_init__(self) -> None:
         self.hot, self.dead = np.zeros((2, *self.shape), bool)
@@ -68,7 +69,7 @@ def write_night(folder: Path, camera: Camera, day: int) -> Path:
     log(
         messages.RunStarted("1.2.3", f"/data/{folder.name}", str(folder), settings, {"kind": "serial"}, "any")
     )
-    rng = camera.rng
+    rng, faint = camera.rng, np.bool_(camera.faint)
     counts = camera.dose * FRAMES * rng.normal(1, 0.02)
     for k in range(STACKS):
         name, at = f"{k}.mrc", BEGAN + timedelta(days=day, minutes=k)
@@ -79,11 +80,12 @@ def write_night(folder: Path, camera: Camera, day: int) -> Path:
             outliers=mask, digest=f"{rng.integers(2**62):x}", exponent=0,
             sketch=b64encode(sketch(total, camera.hot | camera.dead, int(rng.integers(2**62)))).decode(),
         )  # fmt: skip
-        seen = camera.hot ^ (rng.random(camera.shape) < 0.001)  # some come and go
+        flicker = rng.random(camera.shape) < 0.001
         store.put_stack(record, {})
-        store.put_histogram(f"{k}", FIT, seen, camera.dead)
-        if k == 0:
-            store.put("lasting/0", {"hot": np.flatnonzero(camera.hot), "dead": np.zeros(0, np.int64)}, {})
+        store.put_histogram(f"{k}", FIT, flicker | (camera.hot & ~faint), camera.dead & ~faint)
+        if camera.faint:
+            places = {"hot": np.flatnonzero(camera.hot), "dead": np.flatnonzero(camera.dead)}
+            store.put(f"lasting/{k}", places, {})
         log(messages.StackFound(name, f"{k}.mrcz", str(at), "mdoc", 1000))
         log(messages.StackDone(messages.SUMS, name, 1000, found=Summed.of(record, kept=False)))
         log(messages.StackDone(messages.CORRECTION, name, 1000, found=_result(camera, counts, name)))

@@ -112,6 +112,7 @@ def test_a_pattern_that_costs_little_is_not_due() -> None:
     assert [a.quantity for a in alarms] == ["pattern"] and sentence == "Nothing is due."
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_few_sessions_say_that_nothing_can_be_known() -> None:
     sessions = steady(3)
     broken = replace(sessions[4], hot=10**6)
@@ -133,6 +134,12 @@ def test_another_gain_file_is_a_new_gain(tmp_path: Path) -> None:
     assert found == ["", "", "another gain file was applied"]
 
 
+def test_pixels_that_only_the_stacks_around_show_count(tmp_path: Path) -> None:
+    one = camera(faint=True)
+    (session,) = gather_camera([write_night(tmp_path / "night", one, 0)]).sessions
+    assert session.dead == np.count_nonzero(one.dead) and session.hot >= np.count_nonzero(one.hot)
+
+
 def test_sessions_are_in_order_of_acquisition(tmp_path: Path) -> None:
     folders = nights(tmp_path, 4)
     one, other = (gather_camera(some) for some in (folders, [folders[k] for k in (2, 0, 3, 1)]))
@@ -149,6 +156,7 @@ def test_nothing_that_can_be_read_is_an_error(tmp_path: Path) -> None:
         gather_camera(folders)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_page_and_data_say_the_same() -> None:
     sessions = steady(3)
     changed = [replace(s, lines=("row 7",), likeness=Mean(0.9, 0.1)) for s in sessions[50:]]

@@ -27,9 +27,9 @@ def drawings(data: SessionData) -> dict[str, dict[str, bytes]]:
 
 
 def every_figure(data: SessionData) -> list[FigureData]:
-    """Those of a session, and those of a camera."""
+    """Those of a session, and one of a camera, which are all drawn alike."""
     camera = CameraData(steady(1), (64, 64), ())
-    return [*figures(data), *camera_figures(camera, judge(camera))]
+    return [*figures(data), next(camera_figures(camera, judge(camera)))]
 
 
 def test_every_figure_is_drawn(data: SessionData, drawings: dict[str, dict[str, bytes]]) -> None:
