@@ -53,11 +53,6 @@ class Quantity:
     falls: bool = False
     since_gain: bool = False
 
-    def written(self, value: float) -> str:
-        """Return the number as text with its unit."""
-        text = f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
-        return f"{text} {self.unit}".rstrip()
-
 
 def percent(power: float) -> float:
     """Return the size of a pattern in % of the mean; negative where chance made its variance so."""
@@ -171,7 +166,8 @@ def judge(data: CameraData) -> Judgement:
                 value, usual = quantity.back(scaled[one.last] or 0.0), quantity.back(one.usual)
                 how = "rose" if one.rises else "fell"
                 slowly = "" if one.sudden else " slowly"
-                text = f"{how}{slowly} to {quantity.written(value)} (usual: {quantity.written(usual)})."
+                unit = quantity.unit and f" {quantity.unit}"
+                text = f"{how}{slowly} from {_short(usual)} to {_short(value)}{unit}."
                 alarms.append(
                     Alarm(
                         quantity.key, quantity.title, one.first, one.last, value, usual, text, quantity.advice
@@ -180,6 +176,10 @@ def judge(data: CameraData) -> Judgement:
     alarms.sort(key=lambda alarm: (-alarm.first, alarm.title))
     gain = _gain(sessions, charts["pattern"])
     return Judgement(tuple(alarms), charts, gain, _sentence(sessions, gain, alarms))
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _lines(sessions: Sequence[CameraSession]) -> list[Alarm]:

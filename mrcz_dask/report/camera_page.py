@@ -11,7 +11,7 @@ from mrcz_dask.pages.template import Markup, element, html_page, joined
 from mrcz_dask.report.camera import CameraData, CameraSession
 from mrcz_dask.report.camera_alarms import DUE, NEEDED, QUANTITIES, Alarm, Judgement, percent
 from mrcz_dask.report.data import Column, FigureData
-from mrcz_dask.report.judging import WORDS, Level
+from mrcz_dask.report.judging import LEVELS, WORDS, Level
 from mrcz_dask.report.page import POLICY, STYLE, figure_element, long_table, section
 from mrcz_dask.version import __version__
 
@@ -140,20 +140,24 @@ def _numbers(found: Judgement, data: CameraData) -> Iterator[tuple[str, str]]:
 
 def _lights(found: Judgement, sessions: Sequence[CameraSession]) -> Iterator[object]:
     """Yield the two lights: of the gain reference, and of everything else."""
-    others = [_level(one, found, sessions) for one in found.alarms if one.quantity != "pattern"]
-    levels: dict[str, Level] = {
-        "Gain reference": "act" if found.gain.due else "good",
-        "Pixels, lines, dose": "look" if "look" in others else "good",
-    }
-    for name, known in (("Gain reference", found.gain.sessions), ("Pixels, lines, dose", len(sessions))):
-        level = levels[name] if known >= NEEDED or levels[name] != "good" else "unknown"
+    levels: dict[str, list[Level]] = {"Gain reference": [], "Pixels, lines, dose": []}
+    for one in found.alarms:
+        levels["Gain reference" if one.quantity == "pattern" else "Pixels, lines, dose"].append(
+            _level(one, found, sessions)
+        )
+    for (name, some), known in zip(levels.items(), (found.gain.sessions, len(sessions)), strict=True):
+        nothing: Level = "good" if known >= NEEDED else "unknown"
+        level = max(some, key=LEVELS.index, default=nothing)
+        level = nothing if level == "unknown" else level
         yield element("a", f"{name}: {WORDS[level]}", href="#alarms", class_=f"level level-{level}")
         yield " "
 
 
 def _level(alarm: Alarm, found: Judgement, sessions: Sequence[CameraSession]) -> Level:
     """Return how much an alarm matters now: one of the last sessions is to be looked at."""
-    if alarm.quantity == "pattern" and alarm.first >= found.gain.first and found.gain.due:
+    if alarm.quantity == "pattern" and alarm.first < found.gain.first:
+        return "unknown"
+    if alarm.quantity == "pattern" and found.gain.due:
         return "act"
     return "look" if alarm.last >= len(sessions) - FEWEST else "unknown"
 
@@ -189,21 +193,9 @@ def _table(sessions: Sequence[CameraSession], alarms: Sequence[Alarm]) -> Markup
         remarks += [f"alarm: {one.title.lower()}" for one in alarms if one.first <= k <= one.last]
         row = (f"{s.began:%Y-%m-%d %H:%M}", s.session, s.stacks, f"{s.dose:.3g}", s.hot, *moved, s.dead)
         rows.append((*row, len(s.lines), pattern, cost, "; ".join(remarks)))
-    header = (
-        "begun",
-        "session",
-        "stacks",
-        "dose",
-        "hot",
-        "new",
-        "gone",
-        "dead",
-        "lines",
-        "pattern, %",
-        "DQE, -%",
-        "",
-    )
-    return long_table(header, rows, "All sessions, a row each")
+    pixels = ("hot", "new", "gone", "dead", "lines")
+    header = ("begun", "session", "stacks", "dose", *pixels, "pattern, %", "DQE, -%", "")
+    return long_table(header, rows[::-1], "All sessions, the newest first")
 
 
 def camera_figures(data: CameraData, found: Judgement) -> Iterator[FigureData]:

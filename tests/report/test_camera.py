@@ -1,6 +1,7 @@
 """A camera over many sessions: what is alarmed, when, and what is left out."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,6 +41,12 @@ def judged(sessions: tuple[CameraSession, ...]) -> tuple[str, list[Alarm]]:
     return found.sentence, list(found.alarms)
 
 
+def lights(page: str) -> list[str]:
+    """The texts of the lights of a page."""
+    return re.findall(r'<a href="#alarms" class="level [^"]*">([^<]*)</a>', page)
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_sixty_nights_with_slow_growth_a_new_gain_and_a_bad_line(tmp_path: Path) -> None:
     one, folders = camera(), []
     for night in range(NIGHTS):
@@ -63,6 +70,7 @@ def test_sixty_nights_with_slow_growth_a_new_gain_and_a_bad_line(tmp_path: Path)
     assert [(a.first, a.last) for a in found.alarms if a.quantity == "lines"] == [(LINE, NIGHTS - 1)]
     assert (found.gain.first, found.gain.seen, found.gain.sessions) == (GAIN, True, NIGHTS - GAIN)
     assert found.gain.due and found.sentence.startswith("A new gain reference is due: ")
+    assert lights(camera_page(data, found)) == ["Gain reference: act", "Pixels, lines, dose: look at this"]
     births = sum(s.hot_births or 0 for s in data.sessions) - sum(s.hot_deaths or 0 for s in data.sessions)
     assert data.sessions[-1].hot - data.sessions[0].hot == births
     halves = (data.sessions[:GAIN], data.sessions[GAIN:])
@@ -122,6 +130,7 @@ def test_few_sessions_say_that_nothing_can_be_known() -> None:
     new = (*sessions[:40], replace(sessions[40], new_gain="another gain file was applied"))
     assert judged(new)[0].startswith("Nothing can be due yet: there is one session of the newest gain")
     page = camera_page(CameraData(sessions[:1], (8, 8), ()), judge(CameraData(sessions[:1], (8, 8), ())))
+    assert lights(page) == ["Gain reference: not known", "Pixels, lines, dose: not known"]
     assert "None is possible: it takes 6 sessions." in page and "Camera: 1 session<" in page
 
 
@@ -164,6 +173,7 @@ def test_page_and_data_say_the_same() -> None:
     found = judge(data)
     values = json.loads(json.dumps(camera_values(data, found)))
     page = camera_page(data, found)
+    assert lights(page) == ["Gain reference: good", "Pixels, lines, dose: look at this"]
     assert values["sentence"] in page and "bad lines new: row 7." in page
     assert values["alarms"][0]["folder"] == "/data/50/koma" and len(values["sessions"]) == NIGHTS
     assert values["sessions"][59]["lost"] == pytest.approx(1e-4 / 0.0201, rel=0.2)

@@ -53,3 +53,10 @@ def test_a_pattern_that_is_not_there_tells_nothing() -> None:
 def test_one_stack_and_small_images_have_none() -> None:
     assert session_pattern([b""], [1.0], (2, 2)) is None
     assert session_pattern([b"", b""], [1.0, 1.0], (2, 2)) is None
+
+
+def test_a_change_in_the_middle_of_a_session_is_seen_in_the_next() -> None:
+    before, after = ([night(drawn(seed), 10 * seed + k) for k in range(4)] for seed in (0, 1))
+    mixed = np.stack([before[3][0], after[3][1]])
+    left = share_left(np.mean([*before[:3], mixed], axis=0), after[0])
+    assert left is not None and left.value + 3 * left.error < 0.5
