@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from base64 import b64decode
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from mrcz_dask.session.store import SessionStore, key_of
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError, PlaceError, error_text
 from mrcz_dask.values.records import StackRecord
+from mrcz_dask.values.texts import some
 
 SAMPLE = 64  # stacks of a session that are read, evenly spread
 SAME, SURE = 0.5, 3.0  # share of a pattern that must be left, and the errors to be sure that it is not
@@ -180,24 +181,38 @@ def gather_camera(folders: Sequence[Path]) -> CameraData:
     shape = Counter(one.shape for one in opened.values()).most_common(1)[0][0]
     history, known = _History(), dict[str, str]()
     for one in sorted(opened.values(), key=lambda one: one.session.began):
-        folder = one.session.folder
-        if one.shape != shape:
-            sizes = " x ".join(map(str, one.shape)), " x ".join(map(str, shape))
-            reason = f"frames of {sizes[0]} pixels, most sessions have {sizes[1]}: another camera or mode"
-            left_out.append(LeftOut(folder, f"{reason}; make a page of its own", True))
-        elif one.digest in known:
-            reason = f"the same movies as {known[one.digest]}; they count once"
-            left_out.append(LeftOut(folder, reason, False))
-        else:
-            try:
-                history.add(one)
-                known[one.digest] = folder
-            except (MrczDaskError, OSError) as error:
-                problems.append(error)
-                left_out.append(LeftOut(folder, error_text(error), True))
+        unfit = _unfit(one, shape, known)
+        if unfit is not None:
+            left_out.append(unfit)
+            continue
+        try:
+            history.add(one)
+            known[one.digest] = one.session.folder
+        except (MrczDaskError, OSError) as error:
+            problems.append(error)
+            left_out.append(LeftOut(one.session.folder, error_text(error), True))
     if not history.sessions:
-        raise problems[0]
+        if problems:
+            raise problems[0]
+        raise PlaceError(f"{some(folders)}: one stack in each session; expected sessions of two or more")
     return CameraData(tuple(history.sessions), shape, tuple(left_out))
+
+
+def _unfit(one: _Opened, shape: tuple[int, int], known: Mapping[str, str]) -> LeftOut | None:
+    """Return why a session is left out although it can be read; None if it is not.
+
+    `known` has the folders of the sessions before, by the digests of their first stacks.
+    """
+    folder = one.session.folder
+    if one.shape != shape:
+        sizes = " x ".join(map(str, one.shape)), " x ".join(map(str, shape))
+        reason = f"frames of {sizes[0]} pixels, most sessions have {sizes[1]}: another camera or mode"
+        return LeftOut(folder, f"{reason}; make a page of its own", True)
+    if one.session.stacks < 2:
+        return LeftOut(folder, "one stack alone: what lasts in it cannot be told", False)
+    if one.digest in known:
+        return LeftOut(folder, f"the same movies as {known[one.digest]}; they count once", False)
+    return None
 
 
 def _open(folder: Path) -> _Opened:
@@ -298,8 +313,9 @@ def _look(opened: _Opened) -> tuple[_Seen, CameraSession]:
         lines.update({f"{('column', 'row')[int(axis)]} {int(place)}" for axis, place, *_ in bad})
         sketches.append(b64decode(record.sketch))
         sums.append(record.mean)
-    hot, dead = (np.flatnonzero(one >= (number + 1) // 2) for one in counts)
-    lasting = tuple(sorted(name for name, many in lines.items() if 2 * many >= number))
+    enough = max(2, (number + 1) // 2)
+    hot, dead = (np.flatnonzero(one >= enough) for one in counts)
+    lasting = tuple(sorted(name for name, many in lines.items() if many >= enough))
     seen = _Seen(hot, dead, session_pattern(sketches, sums, opened.shape))
     return seen, replace(opened.session, hot=hot.size, dead=dead.size, lines=lasting)
 

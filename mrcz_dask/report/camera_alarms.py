@@ -159,7 +159,8 @@ def judge(data: CameraData) -> Judgement:
     charts, alarms = {}, _lines(sessions)
     for quantity in QUANTITIES:
         scaled = [None if (v := quantity.number(s)) is None else quantity.scale(v) for s in sessions]
-        chart = control_chart(scaled, quantity.least, gains if quantity.since_gain else ())
+        errors = [s.pattern.error if s.pattern else 0.0 for s in sessions] if quantity.since_gain else ()
+        chart = control_chart(scaled, quantity.least, gains if quantity.since_gain else (), errors)
         charts[quantity.key] = chart
         for one in chart.excursions:
             if one.rises or quantity.falls:

@@ -143,6 +143,23 @@ def test_another_gain_file_is_a_new_gain(tmp_path: Path) -> None:
     assert found == ["", "", "another gain file was applied"]
 
 
+def test_a_session_of_one_stack_is_said_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = camera()
+    folders = nights(tmp_path, 1, one)
+    monkeypatch.setattr("tests.report.camera_nights.STACKS", 1)
+    folders.append(write_night(tmp_path / "short", one, 5))
+    (left,) = gather_camera(folders).left_out
+    assert left.name == str(folders[1]) and "one stack alone" in left.reason and not left.rejected
+    with pytest.raises(PlaceError, match="expected sessions of two or more"):
+        gather_camera(folders[1:])
+
+
+def test_pixels_that_flicker_do_not_last(tmp_path: Path) -> None:
+    one = camera()
+    (session,) = gather_camera([write_night(tmp_path / "night", one, 0)]).sessions
+    assert abs(session.hot - np.count_nonzero(one.hot)) <= 1
+
+
 def test_pixels_that_only_the_stacks_around_show_count(tmp_path: Path) -> None:
     one = camera(faint=True)
     (session,) = gather_camera([write_night(tmp_path / "night", one, 0)]).sessions

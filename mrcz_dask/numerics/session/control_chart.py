@@ -56,7 +56,9 @@ class Chart:
     excursions: tuple[Excursion, ...]
 
 
-def control_chart(values: Sequence[float | None], least: float, starts: Collection[int] = ()) -> Chart:
+def control_chart(
+    values: Sequence[float | None], least: float, starts: Collection[int] = (), errors: Sequence[float] = ()
+) -> Chart:
     """Find the sessions at which a number leaves its usual range.
 
     Parameters
@@ -67,6 +69,8 @@ def control_chart(values: Sequence[float | None], least: float, starts: Collecti
         The smallest scatter (one sigma) that is believed.
     starts
         Indices at which everything before is forgotten, such as those of a new gain reference.
+    errors
+        Standard error of each number by itself, which is large in a short session; none = 0.
 
     Returns
     -------
@@ -96,7 +100,7 @@ def control_chart(values: Sequence[float | None], least: float, starts: Collecti
         if middle is None:
             before.append(value)
             continue
-        sigma = _sigma(value, np.asarray(before), middle, least)
+        sigma = _sigma(value, np.asarray(before), middle, math.hypot(least, errors[k] if errors else 0.0))
         step = min(MOST, max(-MOST, sigma))
         sums = np.maximum(0.0, sums - SLACK + np.array([step, -step]))
         sudden = abs(sigma) > (MOST if outside else JUMP)

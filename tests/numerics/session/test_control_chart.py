@@ -95,3 +95,10 @@ def test_a_new_start_forgets_what_was_before() -> None:
 def test_equal_numbers_scatter_by_the_least() -> None:
     assert control_chart([5.0] * 20 + [5.4], 0.1).excursions == ()
     assert control_chart([5.0] * 20 + [6.5], 0.1).excursions
+
+
+def test_what_is_not_known_well_is_no_alarm() -> None:
+    """A short session, whose number has an error of its own."""
+    values = [*np.random.default_rng(4).standard_normal(40).tolist(), 12.0]
+    assert control_chart(values, 0.1).excursions
+    assert control_chart(values, 0.1, errors=[0.1] * 40 + [6.0]).excursions == ()
