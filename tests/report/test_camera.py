@@ -5,24 +5,25 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from mrcz_dask import write
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.numerics.reference.evidence import Mean
-from mrcz_dask.numerics.simulate import named
+from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.report.camera import CameraData, CameraSession, gather_camera
 from mrcz_dask.report.camera_alarms import Alarm, camera_values, judge
 from mrcz_dask.report.camera_page import camera_figures, camera_page
-from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.errors import MrczDaskError, PlaceError
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
-from tests.report.camera_nights import Camera, steady, write_night
+from tests.report.camera_nights import BEGAN, Camera, steady, write_night
 
 NIGHTS, HEATS, GAIN, LINE = 60, 15, 30, 40
 
@@ -205,20 +206,22 @@ def test_sessions_without_times_are_counted() -> None:
 
 @pytest.mark.slow
 def test_sixty_nights_of_koma(tmp_path: Path) -> None:
-    """A simulated camera whose hot pixels double and whose gain is new in the middle, run through `koma`."""
-    each = 5
+    """Hot pixels treble, the gain is new in the middle, and then the pattern grows; all through `koma`."""
+    each, folders = 5, []
     params = named(
         "standard", shape=(128, 144), frames=8, stacks=NIGHTS * each, seed=3, hot=(0.004, 0.012),
         hot_median=30.0, hot_log_sigma=0.2, hot_persistence=0.98, dead=0.0005, dose=5, etch=0.0,
-        pixel=0.03, new_gain=(GAIN * each,),
+        cmos=0.01, new_gain=(GAIN * each,),
     )  # fmt: skip
-    paths, folders = write_session(tmp_path / "all", params), []
     for night in range(NIGHTS):
         folder = tmp_path / f"{night}"
         folder.mkdir()
-        for path in paths[night * each : (night + 1) * each]:
-            for one in (path, Path(f"{path}.mdoc")):
-                one.rename(folder / one.name)
+        size = 0.02 if night < GAIN else 0.01 + 0.0006 * (night - GAIN)
+        session = simulate_session(replace(params, pixel=size))
+        for k in range(each):
+            time = BEGAN + timedelta(days=night, minutes=k)
+            frames = session.stack(night * each + k).frames
+            write(folder / f"{k}.mrcz", frames, meta={"time": time.isoformat()}, durable=False)
         settings = Settings(koma=KomaParams(radius=2), write=WriteParams("references"))
         carry_out(make_plan(folder, None, settings), SerialClient())
         for movie in folder.glob("*.mrcz"):
@@ -228,7 +231,11 @@ def test_sixty_nights_of_koma(tmp_path: Path) -> None:
     data = gather_camera(folders)
     found = judge(data)
 
+    assert all(s.timed for s in data.sessions)
     assert [k for k, s in enumerate(data.sessions) if s.new_gain] == [GAIN]
-    assert {a.quantity for a in found.alarms} <= {"hot", "hot_births"}
-    assert min(a.first for a in found.alarms if a.quantity == "hot") <= 40
-    assert not found.gain.due and found.sentence.startswith("Nothing is due.")
+    first = {a.quantity: a.first for a in found.alarms}  # the newest alarm comes first
+    assert {"hot", "pattern"} <= set(first) <= {"hot", "hot_births", "pattern"}
+    assert (
+        first["hot"] <= 45 and GAIN + 5 < min(a.first for a in found.alarms if a.quantity == "pattern") <= 50
+    )
+    assert found.gain.due and (found.gain.first, found.gain.sessions) == (GAIN, NIGHTS - GAIN)
