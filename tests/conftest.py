@@ -15,6 +15,7 @@ from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.values.messages import silent
 from tests.forking import forking, preloaded
 from tests.nights import koma, night, simulated_night  # noqa: F401 - fixtures of several folders
+from tests.pages.wcag import axe  # noqa: F401 - a fixture of several folders
 
 os.fsync = os.fdatasync = lambda handle: None  # waits, and no test cuts the power
 settings.register_profile("no-deadline", deadline=None)  # machines that run tests are often busy

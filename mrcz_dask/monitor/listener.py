@@ -71,7 +71,7 @@ class SessionListener:
         self._lock = threading.Lock()
         self._state = SessionState()
         self._rows: dict[str, Row] = {}
-        self._newest: tuple[str, str] | None = None
+        self._newest: tuple[str, str, str] | None = None
 
     def __call__(self, message: messages.Message) -> None:
         """Take in one message."""
@@ -84,7 +84,7 @@ class SessionListener:
                 self._rows[name] = row(self._state.stacks[name])
                 result, run = getattr(message, "found", None), self._state.run
                 if isinstance(result, StackResult) and run is not None:
-                    self._newest = run.output, result.output
+                    self._newest = run.output, result.output, f"{name}, {self._rows[name]['acquired']}"
             else:
                 self._rows.pop(name, None)
 
@@ -100,8 +100,8 @@ class SessionListener:
             sizes = {name: (len(done), sum(mark.bytes for mark in done)) for name, done in marks}
             return sizes, self._state.failures
 
-    def newest(self) -> tuple[str, str] | None:
-        """Return output folder and output name of the stack corrected last; None if there is none."""
+    def newest(self) -> tuple[str, str, str] | None:
+        """Return the stack corrected last: output folder, output name, its name and time; None before it."""
         with self._lock:
             return self._newest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, suppress
@@ -14,6 +15,7 @@ from bokeh.document import Document
 from bokeh.models import ColumnDataSource, DataRange1d
 from numpy.typing import NDArray
 from tornado.ioloop import IOLoop
+from tornado.web import RequestHandler
 
 from mrcz_dask.correction.tasks import STORE_NAME, output_stem
 from mrcz_dask.monitor import figures
@@ -22,11 +24,15 @@ from mrcz_dask.monitor.snapshot import NotDone, Snapshot, clock, facts, headline
 from mrcz_dask.monitor.state import STATES
 from mrcz_dask.pages.server import Documents, Routes, Site, call, put, say_when_lost, text, url
 from mrcz_dask.pages.template import BOKEH, VARIABLES, Markup, element, html_page, joined
+from mrcz_dask.session.log import NAME as LOG
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import MrczDaskError
 
 PERIOD_MS = 1000
 NAME, TITLE = "session", "mrcz-dask"
+REPORT = "report.html"
+LINKS = ((REPORT, "report"), (LOG, "log"))
+FILES = "/({})".format("|".join(re.escape(name) for name, _ in LINKS))
 STYLE = (Path(__file__).parent / "monitor.css").read_text("utf-8")
 CONTENT = """
 {% from macros import embed %}
@@ -66,7 +72,28 @@ def monitor_site(session: SessionListener) -> Site:
 
         routes = ((r"/metrics", MetricsHandler, {"session": session}),)
     template = html_page(TITLE, CONTENT, STYLE, BOKEH)
+    routes = (*routes, (FILES, FileHandler, {"session": session}))
     return Site(NAME, template, lambda reader: MonitorPage(session, reader), routes)
+
+
+class FileHandler(RequestHandler):
+    """Answers requests for the report and the log of the run, which the page links to."""
+
+    def initialize(self, session: SessionListener) -> None:
+        """Set the listener that knows the output folder."""
+        self._session = session
+
+    async def get(self, name: str) -> None:
+        """Answer with a file of the output folder; a folder that does not answer stops no other request."""
+        path = Path(self._session.snapshot().output) / name
+        try:
+            content = await IOLoop.current().run_in_executor(None, path.read_bytes)
+        except OSError:
+            self.set_status(404)
+            content = f"{name} is not there yet; a run writes its report at its end".encode()
+        html = name == REPORT and self.get_status() != 404
+        self.set_header("Content-Type", f"text/{'html' if html else 'plain'}; charset=utf-8")
+        self.finish(content)
 
 
 class MonitorPage:
@@ -90,7 +117,7 @@ class MonitorPage:
         plots = (figures.timeline, figures.outliers, figures.noise, figures.thresholds, figures.dose)
         self._plots = [plot(self._stacks, x) for plot in plots]
         self._thumbnails = figures.thumbnails(self._images)
-        self._shown: tuple[str, str] | None = None
+        self._shown: tuple[str, str, str] | None = None
         self._reading: Future[Thumbnails | None] | None = None
 
     def attach(self, document: Document) -> None:
@@ -136,15 +163,17 @@ class MonitorPage:
                 place = {"x": [0.0, 1.04 * width], "y": [0.0, 0.0], "dw": [width] * 2, "dh": [height] * 2}
                 self._images.data = {"image": list(images), **place, "label": ["before", "after"]}
                 self._thumbnails.visible = True
-                self._thumbnails.title.text = f"Mean of {name}"
+                self._thumbnails.title.text = f"{name}: mean of its frames"
         newest = self._session.newest()
         if self._reading is None and newest is not None and newest != self._shown:
             self._shown = newest
-            self._reading = self._reader.submit(read_thumbnails, Path(newest[0]), newest[1])
+            folder, output, name = newest
+            self._reading = self._reader.submit(read_thumbnails, Path(folder), output, name)
 
 
-def read_thumbnails(folder: Path, output: str) -> Thumbnails | None:
-    """Read an output's thumbnails, (2, y, x) uint8, from the session store; None if there are none.
+def read_thumbnails(folder: Path, output: str, name: str) -> Thumbnails | None:
+    """Read an output's thumbnails, (2, y, x) uint8, from the session store, with the stack's name; None if
+    there are none.
 
     Nothing outside the output folder is read.
 
@@ -152,8 +181,8 @@ def read_thumbnails(folder: Path, output: str) -> Thumbnails | None:
     ----------
     folder
         The output folder.
-    output
-        Name of the output.
+    output, name
+        Names of the output, and of the stack with its time.
     """
     stem = output_stem(output)
     if stem in ("", ".", ".."):
@@ -162,7 +191,7 @@ def read_thumbnails(folder: Path, output: str) -> Thumbnails | None:
         kept = SessionStore(folder / STORE_NAME).thumbnails(stem)
     except (MrczDaskError, OSError, KeyError):
         return None
-    return None if kept is None else (output, kept[0][:2])
+    return None if kept is None else (name, kept[0][:2])
 
 
 def _head(snapshot: Snapshot) -> Markup:
@@ -181,6 +210,7 @@ def _head(snapshot: Snapshot) -> Markup:
     parts = [
         element("h1", headline(snapshot), class_=bad, data_fact="headline"),
         element("div", where, class_="quiet"),
+        element("div", *(element("a", label, href=name) for name, label in LINKS), class_="links"),
         element("div", *bar, class_="bar"),
         element("dl", *shown, class_="facts"),
     ]
@@ -246,6 +276,7 @@ class InDashboard:
         self._links.insert(0, NAME)
         self._documents = Documents(monitor_site(session), env.from_string(IN_DASHBOARD), variables)
         self._application = self._documents.application(host)
+        self._application.add_handlers(r".*", [(FILES, FileHandler, {"session": session})])
         self._scheduler.http_application.add_application(self._application)
         self._application.initialize(IOLoop.current())
         self._application.start()

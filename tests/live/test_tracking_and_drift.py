@@ -171,6 +171,17 @@ def test_drift_begins_anew_with_another_stack() -> None:
         assert found is not None and (found["dy"] == found["total_dy"] == 0) is still
 
 
+def test_drift_says_its_error_or_nothing() -> None:
+    """Of frames with enough counts the error is as large as what is wrong; of pure noise nothing is shown."""
+    steps, ways = steps_and_ways(12)
+    found = Run("drift").over(drifting(ways, dose=200))[1:]
+    wrong = [[one["dy"] - y, one["dx"] - x] for one, (y, x) in zip(found, steps[1:], strict=True)]
+    assert found[-1]["error"] < 0.5 and np.sqrt(np.mean(np.square(wrong))) < 3 * found[-1]["error"] + 0.05
+    noise = [np.random.default_rng(k).poisson(1, (160, 144)) for k in range(6)]
+    last = Run("drift").over(noise)[-1]
+    assert last["error"] > 2 and np.isnan([last["dy"], last["dx"], last["total_dy"]]).all()
+
+
 @settings(max_examples=10)
 @given(st.tuples(st.integers(-6, 6), st.integers(-6, 6)))
 def test_there_and_back_is_nowhere(way: tuple[int, int]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.simulation import write_session
+from tests.pages.wcag import breaches, look
 
 from .conftest import Made
 from .test_page import SCRIPT
@@ -88,6 +89,16 @@ def test_it_fits_the_window(width: int, phone: bool, out: Path, tab: Any) -> Non
         tab.until_it_is(FIGURES, 6)
         assert tab.ask(TOO_WIDE) <= 0
     assert not tab.complaints
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1300, 400])
+def test_it_keeps_wcag_aa(width: int, scheme: str, out: Path, tab: Any, axe: str) -> None:
+    look(tab, width, scheme)
+    with served(out) as address:
+        tab.open(address)
+        tab.until_it_is(FIGURES, 6)
+        assert breaches(tab, axe) == []
 
 
 def test_names_stay_text(made: Made, tab: Any) -> None:

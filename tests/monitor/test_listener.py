@@ -1,5 +1,6 @@
 """What a listener tells others: the same after any number of looks."""
 
+import re
 import threading
 
 from hypothesis import given
@@ -54,7 +55,9 @@ def test_the_newest_output_is_that_of_the_last_correction(made: Made) -> None:
     live = SessionListener(lambda: BEGAN)
     for one in (made.started(), made.found(1), made.found(2), made.done(2), made.summed(1)):
         live(one)
-    assert live.newest() == ("/night/koma", "2.mrcz")
+    newest = live.newest()
+    assert newest is not None and newest[:2] == ("/night/koma", "2.mrcz")
+    assert re.fullmatch(r"2\.mrcz?, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", newest[2])
 
 
 def test_it_may_be_asked_while_it_listens(made: Made) -> None:

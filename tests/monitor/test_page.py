@@ -137,7 +137,8 @@ def test_thumbnails_of_the_last_stack_are_shown(out: Path, moments: list[Moment]
     assert plot is not None and plot.visible  # type: ignore[attr-defined]
     newest = live.newest()
     assert newest is not None
-    found = read_thumbnails(Path(newest[0]), newest[1])
+    found = read_thumbnails(Path(newest[0]), *newest[1:])
+    assert plot.title.text.startswith(newest[2])  # type: ignore[attr-defined]
     assert found is not None and found[1].shape == (2, 64, 80)
     source = document.get_model_by_name("images")
     assert np.array_equal(source.data["image"], found[1])  # type: ignore[union-attr]
@@ -145,8 +146,8 @@ def test_thumbnails_of_the_last_stack_are_shown(out: Path, moments: list[Moment]
 
 @pytest.mark.parametrize("output", ["../../secret.mrcz", "/etc/passwd", "a/b.mrcz", "..", ""])
 def test_nothing_outside_the_output_folder_is_read(output: str, out: Path) -> None:
-    assert read_thumbnails(out, output) is None
+    assert read_thumbnails(out, output, "") is None
 
 
 def test_no_thumbnails_are_no_error(tmp_path: Path) -> None:
-    assert read_thumbnails(tmp_path, "a.mrcz") is None
+    assert read_thumbnails(tmp_path, "a.mrcz", "") is None

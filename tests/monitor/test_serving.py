@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,25 @@ def alone() -> Iterator[Server]:
     served = Server(monitor_site(live), "127.0.0.1", 0)
     yield served
     served.close()
+
+
+def test_report_and_log_are_linked(tmp_path: Path) -> None:
+    live = SessionListener()
+    live(replace(Made().started(), output=str(tmp_path)))
+    (tmp_path / "events.jsonl").write_text("{}\n")
+    served = Server(monitor_site(live), "127.0.0.1", 0)
+    try:
+        status, text, headers = get(served.address, "/events.jsonl")
+        assert (status, text) == (200, "{}\n") and headers["Content-Type"].startswith("text/plain")
+        assert get(served.address, "/report.html")[:2] == (
+            404, "report.html is not there yet; a run writes its report at its end"
+        )  # fmt: skip
+        (tmp_path / "report.html").write_text("<p>done</p>")
+        status, text, headers = get(served.address, "/report.html")
+        assert (status, text) == (200, "<p>done</p>") and headers["Content-Type"].startswith("text/html")
+        assert get(served.address, "/session.zarr")[0] == get(served.address, "/../secret")[0] == 404
+    finally:
+        served.close()
 
 
 @pytest.mark.parametrize(

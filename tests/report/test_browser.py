@@ -1,8 +1,5 @@
 """The report, and the page about a camera, in a real browser: nothing too wide, legible, chooser works."""
 
-import shutil
-import subprocess
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from mrcz_dask.report.camera_page import write_camera_page
 from mrcz_dask.report.data import LeftOut, SessionData
 from mrcz_dask.report.files import write_page
 from tests.pages.test_palette import TEXT_CONTRAST
+from tests.pages.wcag import breaches, look
 from tests.report.camera_nights import steady
 
 pytestmark = pytest.mark.slow
@@ -28,9 +26,6 @@ CUT_OFF = """[...document.querySelectorAll("main *")].filter((one) => {
   if (one.closest(".scroll, [hidden], details:not([open]) > :not(summary)")) return false
   return one.getBoundingClientRect().right > window.innerWidth + 1
 }).map((one) => one.tagName + "." + one.className)"""
-AXE = "axe-core@4.10.3"
-BREACHES = """axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}).then((found) =>
-  found.violations.map((one) => one.id + ": " + one.nodes.map((node) => node.html).join("; ")))"""
 # The least contrast of any text with what it is written on.
 LEAST_CONTRAST = """(() => {
   const parse = (text) => text.match(/[\\d.]+/g).map(Number)
@@ -84,34 +79,15 @@ def addresses(address: str, tmp_path: Path) -> list[str]:
     return [address, page.as_uri()]
 
 
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The script of axe-core, which looks for breaches of WCAG; skips without npm."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed")
-    folder = tmp_path_factory.mktemp("axe")
-    command = ["npm", "pack", "--silent", AXE]
-    if subprocess.run(command, cwd=folder, capture_output=True, timeout=120).returncode:
-        pytest.skip(f"npm cannot get {AXE}")
-    with tarfile.open(next(folder.glob("*.tgz"))) as package:
-        script = package.extractfile("package/axe.min.js")
-        assert script is not None
-        return script.read().decode()
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "phone"), [(1300, False), (400, True)])
-def test_they_keep_wcag_aa(
-    width: int, phone: bool, scheme: str, addresses: list[str], tab: Any, axe: str
-) -> None:
-    tab.size(width, 900, phone=phone)
-    tab.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+@pytest.mark.parametrize("width", [1300, 400])
+def test_they_keep_wcag_aa(width: int, scheme: str, addresses: list[str], tab: Any, axe: str) -> None:
+    look(tab, width, scheme)
     for address in addresses:
         tab.open(address)
         tab.until_it_is(READY, True)
         tab.ask("document.querySelectorAll('details').forEach((one) => { one.open = true })")
-        tab.ask(axe + ";0")
-        assert tab.ask(BREACHES) == []
+        assert breaches(tab, axe) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

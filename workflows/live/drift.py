@@ -13,13 +13,10 @@ from skimage.registration import phase_cross_correlation
 
 from mrcz_dask.live import FrameInfo, Range, Scalar, processor
 
+NAMES = ("dy", "dx", "total_dy", "total_dx")
 
-@processor(
-    Scalar("dy", unit="pixel"),
-    Scalar("dx", unit="pixel"),
-    Scalar("total_dy", unit="pixel"),
-    Scalar("total_dx", unit="pixel"),
-)
+
+@processor(*(Scalar(name, unit="pixel") for name in (*NAMES, "error")))
 def drift(
     frame: np.ndarray,
     state: dict,
@@ -30,11 +27,12 @@ def drift(
     fraction: Annotated[int, Range(1, 100)] = 20,
     weights: Literal["amplitude", "phase"] = "amplitude",
     begin: Literal["each stack", "once"] = "each stack",
+    largest_error: Annotated[float, Range(0, 100, 0.1)] = 2.0,
 ) -> dict[str, float] | None:
     """Drift since the last frame that was looked at; positive = down, to the right.
 
-    Blocks of pixels are summed until no side is longer than `side` and smoothed, and their shift found to one
-    `fraction`-th. `phase` weighs all frequencies alike, noise too, whatever is smoothed.
+    Blocks of pixels are summed until no side is longer than `side`. `phase` weighs all frequencies alike.
+    The error is half of what left and right half differ by; above `largest_error` nothing else is shown.
     """
     block = -(-max(frame.shape) // side)
     now = prepared(frame, block, smooth)
@@ -43,23 +41,31 @@ def drift(
     place = (str(info.roi), frame.shape, block, smooth, info.stack if begin == "each stack" else "")
     if state.get("place") != place:
         state.clear()
-        state.update(place=place, frame=now, total=np.zeros(2))
+        state.update(place=place, frame=now, total=np.zeros(2), squares=0.0, pairs=0)
+    middle, before = now.shape[1] // 2, state["frame"]
+    parts = (slice(None), slice(middle), slice(middle, None))
+    shifts = [block * shift(now[:, part], before[:, part], fraction, weights) for part in parts]
+    if now is not before:
+        state["squares"] += np.mean((shifts[1] - shifts[2]) ** 2) / 4
+        state["pairs"] += 1
+    state.update(frame=now, total=state["total"] + shifts[0])
+    error = float(np.sqrt(state["squares"] / max(state["pairs"], 1)))
+    shown = np.full(4, np.nan) if error > largest_error else np.append(shifts[0], state["total"])
+    return {**dict(zip(NAMES, shown.tolist(), strict=True)), "error": error}
+
+
+def shift(now: np.ndarray, before: np.ndarray, fraction: int, weights: str) -> np.ndarray:
+    """Return the shift (y, x) between two images under a Hann window, in their pixels."""
+    window = np.outer(*(hann(n, sym=False) for n in now.shape)).astype(np.float32)
+    images = [(image - image.mean()) * window for image in (now, before)]
     normalization = "phase" if weights == "phase" else None
-    step, _, _ = phase_cross_correlation(
-        now, state["frame"], upsample_factor=fraction, normalization=normalization
-    )
-    shift = block * step.astype(float)
-    state.update(frame=now, total=state["total"] + shift)
-    (dy, dx), (total_dy, total_dx) = shift.tolist(), state["total"].tolist()
-    return {"dy": dy, "dx": dx, "total_dy": total_dy, "total_dx": total_dx}
+    return phase_cross_correlation(*images, upsample_factor=fraction, normalization=normalization)[0]
 
 
 def prepared(frame: np.ndarray, block: int, smooth: float) -> np.ndarray | None:
-    """Return smooth sums of blocks under a Hann window, hot pixels cut; None if all pixels are the same."""
+    """Return smooth sums of blocks, hot pixels cut; None if all pixels are the same."""
     if frame.ndim != 2 or min(frame.shape) < 16 * block or frame.dtype.kind not in "buif":
-        raise ValueError(
-            f"frame is {frame.shape}, {frame.dtype}; expected (y, x), real, sides >= {16 * block}"
-        )
+        raise ValueError(f"frame is {frame.shape}, {frame.dtype}; expected (y, x), real, >= {16 * block}")
     pixels = frame.astype(np.float32)
     good = np.isfinite(pixels)
     if not good.all():
@@ -70,6 +76,4 @@ def prepared(frame: np.ndarray, block: int, smooth: float) -> np.ndarray | None:
     elif pixels.min() == pixels.max():
         return None
     ny, nx = (n // block * block for n in frame.shape)
-    sums = block_reduce(pixels[:ny, :nx], block, np.sum)
-    window = np.outer(hann(len(sums), sym=False), hann(sums.shape[1], sym=False)).astype(np.float32)
-    return gaussian_filter((sums - sums.mean()) * window, smooth)
+    return gaussian_filter(block_reduce(pixels[:ny, :nx], block, np.sum), smooth)

@@ -44,6 +44,18 @@ CONTENT = """
   </div>
 </div>
 {{ plot_script }}
+<script>
+// Bokeh gives its sliders and checkboxes no name that a screen reader can say.
+const nameControls = (root) => {
+  for (const one of root.querySelectorAll("*")) if (one.shadowRoot) nameControls(one.shadowRoot)
+  const title = root.querySelector(".bk-slider-title")?.textContent
+  for (const handle of root.querySelectorAll(".noUi-handle"))
+    handle.setAttribute("aria-label", title || "value")
+  for (const box of root.querySelectorAll("input[type=checkbox]"))
+    box.setAttribute("aria-label", root.textContent.trim() || "on")
+}
+setInterval(() => nameControls(document), 1000)
+</script>
 """
 
 

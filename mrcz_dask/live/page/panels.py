@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,10 +17,11 @@ from bokeh.models.widgets import Button, Checkbox, NumericInput, Select, Slider,
 from mrcz_dask.live.page.plots import PLOTS, Plot
 from mrcz_dask.live.processors.declare import Parameter, Scalar, Spec, Value
 from mrcz_dask.live.session import LiveSession
-from mrcz_dask.live.view import PanelState, Result, SourceState
+from mrcz_dask.live.view import PanelState, SourceState
 from mrcz_dask.pages.server import put, text
 from mrcz_dask.values.errors import ParameterError
 
+LAST = 20  # values whose scatter tells how many digits are shown
 STEPS = 100  # of a slider whose range names no step
 WIDTH = 170
 STYLE = (Path(__file__).parent / "live.css").read_text("utf-8")
@@ -51,7 +54,7 @@ class ProcessorPanel:
         self._view, self._name = view, name
         self._since, self._refusal = 0, ""
         self._spec: Spec | None = None
-        self._last: Result | None = None
+        self._scalars: dict[str, deque[float]] = {}
         self._controls: dict[str, Control] = {}
         self._plots: list[Plot] = []
         self._is_paused = False
@@ -79,7 +82,7 @@ class ProcessorPanel:
 
     def _clear(self) -> None:
         """Show none of the results, and take those that are kept from the first one on."""
-        self._since, self._last = 0, None
+        self._since, self._scalars = 0, {}
         for plot in self._plots:
             plot.clear()
 
@@ -104,7 +107,9 @@ class ProcessorPanel:
             place, results = self._view.results(self._name, 0)
         self._since = place
         if results:
-            self._last = results[-1]
+            for name, value in ((name, v) for one in results[-LAST:] for name, v in one.values.items()):
+                if isinstance(value, int | float):
+                    self._scalars.setdefault(name, deque(maxlen=LAST)).append(float(value))
             for plot in self._plots:
                 plot.show(results)
         self._update_texts(state)
@@ -113,7 +118,7 @@ class ProcessorPanel:
         self._is_paused = state.status == "paused"
         put(self._pause, "label", "go on" if self._is_paused else "pause")
         put(self._head, "text", head(state))
-        put(self._numbers, "text", numbers(state, self._last))
+        put(self._numbers, "text", numbers(state, self._scalars))
         html = trouble(state, self._refusal)
         put(self._trouble, "text", html)
         put(self._trouble, "visible", bool(html))
@@ -208,7 +213,7 @@ def headline(source: SourceState) -> str:
     facts = [
         ("frame", "frame", str(source.number) if source.number >= 0 else "-"),
         ("rate", "frames/s", f"{source.rate:.1f}"),
-        ("missing", "missing", f"{source.missing} frames" if source.missing else "none"),
+        *([("missing", "missing", f"{source.missing} frames")] if source.missing else []),
         ("recorded", "recorded", recorded),
         ("image", "image", "-" if shape is None else f"{shape[1]} x {shape[0]} {source.dtype}"),
         ("pixel", "pixel", f"{source.pixel_size:g} Å" if source.pixel_size else "-"),
@@ -216,7 +221,7 @@ def headline(source: SourceState) -> str:
     ]
     items = []
     for key, label, fact in facts:
-        bad = " class='bad'" if key == "missing" and source.missing else ""
+        bad = " class='bad'" if key == "missing" else ""
         items.append(f"<div><dt>{label}</dt><dd{bad} data-fact='{key}'>{escape(fact)}</dd></div>")
     error = f"<pre class='bad' data-fact='error'>{escape(source.error)}</pre>" if source.error else ""
     return (
@@ -230,39 +235,55 @@ def _pill(text: str, style: str, fact: str) -> str:
 
 
 def head(panel: PanelState) -> str:
-    """Return HTML with the title and status of a processor, for the head of its panel."""
-    title = panel.spec.title.rstrip(".") if panel.spec else panel.name
+    """Return HTML with the name, status and title of a processor, for the head of its panel."""
+    title = f"{panel.spec.title.rstrip('.')}; in " if panel.spec else "in "
     status: str = panel.status
     if status in ("running", "waiting"):  # that of single frames would flicker
         status = "failed" if panel.trace else "running" if panel.rate else status
     version = f", version {panel.version}" if panel.version > 1 else ""
     return (
-        f"<h2>{escape(title)} {_pill(status, status, f'{panel.name}.status')}</h2>"
-        f"<div class='quiet'>{escape(panel.name)} in {escape(panel.file)}"
+        f"<h2>{escape(panel.name)} {_pill(status, status, f'{panel.name}.status')}</h2>"
+        f"<div class='quiet'>{escape(title)}{escape(panel.file)}"
         f"<span data-fact='{_key(panel)}.version'>{version}</span></div>"
     )
 
 
-def numbers(panel: PanelState, last: Result | None) -> str:
-    """Return HTML with a processor's last scalars, frames per second, delay,
-    and counts of processed frames.
+def numbers(panel: PanelState, scalars: Mapping[str, Sequence[float]]) -> str:
+    """Return HTML with a processor's last scalars, frames per second, delay, and numbers of frames.
+
+    Parameters
+    ----------
+    panel
+        The processor's state.
+    scalars
+        Its last values by output, the newest at the end: digits below their scatter are noise.
     """
-    scalars = []
-    for output in panel.spec.outputs if panel.spec and last else ():
-        value = last.values.get(output.name) if last else None
-        if isinstance(output, Scalar) and isinstance(value, (int, float)):
-            number = f"{value:.5g}" if math.isfinite(value) else "-"
-            fact = f"<b data-fact='{_key(panel)}.{output.name}'>{number}</b>"
-            scalars.append(f"<span>{output.name} {fact} {escape(output.unit)}</span>")
+    shown = []
+    for output in panel.spec.outputs if panel.spec else ():
+        if isinstance(output, Scalar) and (values := scalars.get(output.name)):
+            fact = f"<b data-fact='{_key(panel)}.{output.name}'>{rounded(values)}</b>"
+            shown.append(f"<span>{output.name} {fact} {escape(output.unit)}</span>")
     lag = f"{panel.lag:.1f} s" if panel.lag >= 1 else f"{1000 * panel.lag:.0f} ms"
-    counts = [f"{panel.rate:.1f} frames/s", f"lag {lag}", f"{panel.behind} behind", f"{panel.processed} done"]
+    counts = [f"{panel.rate:.1f} frames/s", f"lag {lag}", f"{panel.processed} done"]
     if panel.roi:
         counts.append(f"region {panel.roi}".replace(",", ", "))
-    counts.append(f"{panel.skipped} skipped")
-    for count, word in ((panel.failed, "failed"), (panel.restarts, "restarts")):
-        counts.append(f"<b class='bad'>{count} {word}</b>" if count else f"{count} {word}")
+    counts += [f"{n} {word}" for n, word in ((panel.behind, "behind"), (panel.skipped, "skipped")) if n]
+    troubles = ((panel.failed, "failed"), (panel.restarts, "restarts"))
+    counts += [f"<b class='bad'>{count} {word}</b>" for count, word in troubles if count]
     line = "".join(f"<span>{count}</span>" for count in counts)
-    return f"<div class='values'>{''.join(scalars)}</div><div class='stats'>{line}</div>"
+    return f"<div class='values'>{''.join(shown)}</div><div class='stats'>{line}</div>"
+
+
+def rounded(values: Sequence[float]) -> str:
+    """Return the last of some values as text, with one digit of what they scatter by from one to the next."""
+    last, known = values[-1], [value for value in values if math.isfinite(value)]
+    if not math.isfinite(last):
+        return "-"
+    steps = sorted(abs(b - a) for a, b in pairwise(known) if a != b)
+    if not steps:
+        return f"{last:.5g}"
+    decimals = max(0, -math.floor(math.log10(steps[len(steps) // 2])))
+    return f"{last:.{decimals}f}" if decimals <= 6 and abs(last) < 1e7 else f"{last:.3g}"
 
 
 def trouble(panel: PanelState, refusal: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import Any, get_args
@@ -74,12 +75,14 @@ class SourceView:
         self._shape: tuple[int, int] | None = None
         self._roi: Roi | None = None
         self._is_paused = False
+        self._measured: tuple[tuple[int, int], float | None] | None = None
         self._image = ColumnDataSource(NO_IMAGE, name="source.image")
         self._outline = ColumnDataSource(_rectangle(None))
         self._region = ColumnDataSource(_rectangle(None), name="source.region")
         self._region.on_change("data", self._draw_region)
         self._grays = LinearColorMapper(palette=Greys256, low=0, high=WHITE)
         self._scale = LinearColorMapper(palette=Greys256, low=0, high=1, name="source.scale")
+        self._bar = ColumnDataSource(scale_bar((1, 1), None), name="source.bar")
         self._figure = self._make_figure()
         controls = self._make_controls()
         parts = [self._figure, controls, self._fixed, text(HELP, style=STYLE)]
@@ -110,6 +113,10 @@ class SourceView:
         plot.add_tools(draw, BoxZoomTool(match_aspect=True), hover)
         plot.toolbar.active_drag = draw
         plot.toolbar.autohide = False
+        for color, width in (("black", 6), ("white", 3)):
+            plot.segment("x0", "y", "x1", "y", source=self._bar, color=color, line_width=width)
+        on_black = {"text_color": "white", "background_fill_color": "black", "text_font_size": "12px"}
+        plot.text("x0", "y", text="label", source=self._bar, y_offset=-6, padding=2, **on_black)
         plot.add_layout(ColorBar(color_mapper=self._scale, width=10, padding=4), "right")
         plot.on_event(RangesUpdate, self._zoom)
         plot.on_event(Reset, lambda event: self._set_look(seen=None))
@@ -187,6 +194,9 @@ class SourceView:
         self._is_paused = source.paused
         put(self._pause, "label", "go on" if source.paused else "pause all")
         self._update_region(source)
+        if self._shape is not None and self._measured != (self._shape, source.pixel_size):
+            self._measured = self._shape, source.pixel_size
+            self._bar.data = scale_bar(*self._measured)
         if self._making is not None and self._making.done():
             self._show(self._making.result())
             self._making = None
@@ -213,6 +223,21 @@ class SourceView:
         self._scale.update(low=low, high=high)
         y0, y1, x0, x1 = shown.box
         self._image.data = {"image": [shown.grays], "x": [x0], "y": [y0], "dw": [x1 - x0], "dh": [y1 - y0]}
+
+
+def scale_bar(shape: tuple[int, int], pixel_size: float | None) -> dict[str, list[Any]]:
+    """Return a bar of 1, 2 or 5 times a power of ten nm, at most a third of the width, as columns of Bokeh.
+
+    `shape` is (ny, nx), `pixel_size` in Angstrom; the columns are empty if that is not known.
+    """
+    if not pixel_size:
+        return {"x0": [], "x1": [], "y": [], "label": []}
+    longest = shape[1] * pixel_size / 30  # nm
+    power = 10.0 ** math.floor(math.log10(longest))
+    length = power * max(n for n in (1, 2, 5) if n * power <= longest)
+    begin = 0.04 * shape[1]
+    columns = {"x0": begin, "x1": begin + 10 * length / pixel_size, "y": 0.96 * shape[0]}
+    return {name: [value] for name, value in columns.items()} | {"label": [f"{length:g} nm"]}
 
 
 def _rectangle(roi: Roi | None) -> dict[str, list[float]]:

@@ -18,11 +18,18 @@ from mrcz_dask.live.processors.results import ResultStore
 from mrcz_dask.live.session import LiveParams, LiveSession
 from mrcz_dask.values.messages import silent
 from tests.live.page.browsers import open_browser
+from tests.pages.wcag import breaches, look
 
 pytestmark = pytest.mark.slow
 
 Write = Callable[[str, str], Script]
 SHAPE = (120, 160)
+# Sliders get names some time after they are there.
+NAMED = """(() => {
+  const named = (root) => root.querySelector(".noUi-handle[aria-label]") !== null
+    || [...root.querySelectorAll("*")].some((one) => one.shadowRoot && named(one.shadowRoot))
+  return named(document)
+})()"""
 TOO_WIDE = "document.documentElement.scrollWidth - window.innerWidth"
 MEAN = """
 @processor(Scalar("mean"), Profile("across"))
@@ -112,6 +119,19 @@ def test_a_session_in_a_browser(workers: Pool, write: Write, tmp_path: Path, tab
         _an_edit_changes_its_panel(tab, scripts[1])
         _it_fits(tab)
         assert not tab.complaints
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1300, 400])
+def test_it_keeps_wcag_aa(
+    width: int, scheme: str, workers: Pool, write: Write, tmp_path: Path, tab: Any, axe: str
+) -> None:
+    look(tab, width, scheme)
+    with watched(workers, [write("mean", MEAN)], tmp_path) as (_, address):
+        tab.open(address)
+        tab.until(lambda said: "mean.mean" in said)
+        tab.until_it_is(NAMED, True)
+        assert breaches(tab, axe) == []
 
 
 def _values_and_failures_are_shown(tab: Any) -> None:

@@ -5,6 +5,8 @@ import pytest
 from bokeh.events import RangesUpdate
 
 from mrcz_dask.live.frames import Roi
+from mrcz_dask.live.page.panels import rounded
+from mrcz_dask.live.page.source_view import scale_bar
 
 from .double import SCALAR, Double, Seen, ramp, spec
 
@@ -137,3 +139,27 @@ def test_colors(view: Double) -> None:
     seen = Seen(view)
     seen.get("source.colors").value = "inferno"
     assert seen.get("source.scale").palette[-1] == "#FCFEA4"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([59.90312, 59.88, 59.9152], "59.92"),
+        ([20.4, 21.1, 20.533], "20.5"),
+        ([100.0, 3060.4, 6120.7], "6121"),
+        ([2.0, 2.0, 2.0], "2"),
+        ([1.0, 1.1, float("nan")], "-"),
+        ([1e-12, 3e-12], "3e-12"),
+    ],
+)
+def test_digits_below_the_scatter_of_a_value_are_not_shown(values: list[float], text: str) -> None:
+    assert rounded(values) == text
+
+
+@pytest.mark.parametrize(
+    ("pixel_size", "label", "pixels"), [(1.05, "10 nm", 95.2), (0.5, "5 nm", 100), (200.0, "2000 nm", 100)]
+)
+def test_a_bar_tells_the_scale(pixel_size: float, label: str, pixels: float) -> None:
+    bar = scale_bar((300, 400), pixel_size)
+    assert bar["label"] == [label] and bar["x1"][0] - bar["x0"][0] == pytest.approx(pixels, abs=0.1)
+    assert scale_bar((300, 400), None)["label"] == []
