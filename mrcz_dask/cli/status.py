@@ -140,7 +140,7 @@ def report(
     and whether a new gain reference is due. Folders that cannot be read, or of another camera, are named and
     left out.
 
-    Exit code: 0 made, 3 some folders were left out, 2 wrong usage, 1 anything else.
+    Exit code: 0 made, 3 some folders cannot be used, 2 wrong usage, 1 anything else.
     """
     if len(outputs) > 1:
         if figures is not None or overwrite:
