@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -80,6 +81,9 @@ def _facts(path: Path, params: InputParams) -> dict[str, Any]:
         header = reader.header.to_dict() if isinstance(reader, StackReader) else {}
         size = reader.pixel_size
         steps = [f"{s.get('name')} ({s.get('package')} {s.get('version')})" for s in reader.provenance]
+        facts: dict[str, str] = {}
+        with suppress(AttributeError, KeyError, TypeError, ValueError):  # of another program, or damaged
+            facts = _bad_pixels(reader.provenance)
         return {
             "path": str(path),
             **header,
@@ -95,8 +99,32 @@ def _facts(path: Path, params: InputParams) -> dict[str, Any]:
             "footer": reader.footer is not None,
             "recipe": "recipe" in (reader.footer or {}),
             "provenance": steps,
+            **facts,
             **({"notes": list(reader.notes)} if reader.notes else {}),
         }
+
+
+def _bad_pixels(steps: list[dict[str, Any]]) -> dict[str, str]:
+    """Return which pixels were known to be bad from whom, which were found, and in what values."""
+    facts = {}
+    results = {step.get("name"): step.get("results") or {} for step in steps}
+    gain, found = results.get("gain", {}), results.get("outliers", {})
+    known = [
+        f"{about['defects']} of {about['name']}" for about in [gain.get("gain", {})] if about.get("defects")
+    ]
+    if "defects" in gain:
+        known.append(f"{gain['defects']['pixels']} of {gain['defects']['name']} ({gain['defects']['kind']})")
+    if known:
+        facts["defects"] = "; ".join(known)
+    if mask := found.get("mask"):
+        lasting = sum(found.get("pooled", {}).values())
+        facts["outliers"] = (
+            f"{mask['n_hot']} hot, {mask['n_dead']} dead, with {len(mask.get('lines', ()))} lines and "
+            f"{len(mask.get('blocks', ()))} blocks; {lasting} more from the stacks around"
+        )
+        if "kind" in mask:
+            facts["values"] = f"{mask['kind']}, variance over mean {mask['fano']:g}"
+    return facts
 
 
 @command()

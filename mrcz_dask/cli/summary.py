@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from mrcz_dask.cli.console import print_json, results, say, say_lines, table
 from mrcz_dask.formats.places import measure
+from mrcz_dask.values.errors import MrczDaskError
 from mrcz_dask.values.texts import readable, some
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ def _totals(outcome: Outcome, report: Path | None) -> Iterator[str]:
     pixels = f"{sum(stack.hot for stack in stacks)} hot and {sum(stack.dead for stack in stacks)} dead pixels"
     before = f" ({kept} kept from before)" if kept else ""
     yield f"{len(stacks)} stacks done{before}, {outcome.not_done} not done; {pixels}"
+    yield f"values, as the outlier filter takes them: {', '.join(_kinds(plan)) or 'unknown'}"
     if report is not None:
         yield f"report: {report}"
     use = STORE_USE.get(write, "makes the next run over this session quick")
@@ -111,6 +114,17 @@ def _totals(outcome: Outcome, report: Path | None) -> Iterator[str]:
     yield f"{readable(size_in)} in, {readable(size_out)} out, in {plan.folder}{larger}"
     if (verdict := verdict_on(stacks)) is not None:
         yield verdict
+
+
+def _kinds(plan: Plan) -> list[str]:
+    """Return what kinds of values a dozen stacks of the session have, as their records say."""
+    from mrcz_dask.session.store import SessionStore
+
+    records = []
+    for entry in plan.stacks[:: -(-len(plan.stacks) // 12)]:
+        with suppress(MrczDaskError):
+            records.append(SessionStore(plan.store).record(entry.stem))
+    return sorted({record.outliers["kind"] for record in records if record and "kind" in record.outliers})
 
 
 CAPTION = (

@@ -1,6 +1,6 @@
 """Reads and writes a camera's defects: as SerialEM's list, as boxes ``x y w h``, or as an image.
 
-Reads those in the header of a Falcon's gain reference, too.
+Reads those in the header of a Falcon's gain reference, and RELION's table of a movie's hot pixels, too.
 
 A box is column, row, width and height; both count from 0. Maps are 8-bit images, 0 = good, all else = defect;
 1 is written. Each knows where its row 0 is shown: SerialEM and TIFF count from the top, MRC and boxes (as
@@ -12,6 +12,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from mrcz_dask.formats.libraries import library
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.source import open_file
 from mrcz_dask.formats.sources import open_source
+from mrcz_dask.formats.text.star import read_star
 from mrcz_dask.numerics.arrays import Mask
 from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, UnfitReferenceError, error_text
 
@@ -61,7 +63,8 @@ class Defects:
     name, digest
         Name of the file without folders, and xxh3-128 of its bytes.
     kind
-        ``serialem``, ``boxes``, ``map``, or ``falcon``: the list in a gain reference.
+        ``serialem``, ``boxes``, ``map``, ``falcon``: the list in a gain reference, or ``relion``: the table
+        of hot pixels in a movie's STAR file.
     mask
         (ny, nx) bool, True = defect, of the camera or map; of the frames, for boxes.
     first_row
@@ -72,7 +75,7 @@ class Defects:
 
     name: str
     digest: str
-    kind: DefectsKind | Literal["falcon"]
+    kind: DefectsKind | Literal["falcon", "relion"]
     mask: Mask
     first_row: FirstRow
     notes: tuple[str, ...] = ()
@@ -90,13 +93,14 @@ def _turned(mask: Mask, first_row: FirstRow, target: FirstRow) -> Mask:
 
 
 def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) -> Defects:
-    """Read camera defects from SerialEM's list, boxes ``x y w h``, or an image file.
+    """Read camera defects from SerialEM's list, boxes ``x y w h``, RELION's table, or an image file.
 
     Parameters
     ----------
     path
-        Text of SerialEM or lines of ``x y w h`` (``#`` begins a comment), a one-image MRC or TIFF file, or a
-        Falcon's gain reference (``.gain``), of which the list in its header counts.
+        Text of SerialEM or lines of ``x y w h`` (``#`` begins a comment), a STAR file with RELION's table
+        ``data_hot_pixels``, a one-image MRC or TIFF file, or a Falcon's gain reference (``.gain``), of which
+        the list in its header counts.
     shape
         (ny, nx) of the frames, which boxes must not leave; None = not known yet.
 
@@ -123,8 +127,10 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) ->
         words_of = ((k, line.partition("#")[0].replace(",", " ").split()) for k, line in numbered)
         lines = [(number, words) for number, words in words_of if words]
         if not is_text:
-            kind: DefectsKind | Literal["falcon"]
+            kind: DefectsKind | Literal["falcon", "relion"]
             kind, mask, first_row = _read_map(path)
+        elif any(words[0].startswith("data_") for _, words in lines):
+            kind, mask = "relion", _parse_star(str(path), text, shape)
         elif any(words[0][0].isalpha() for _, words in lines):
             kind, first_row = "serialem", "top"
             mask, notes = _parse_serialem(str(path), lines)
@@ -176,6 +182,24 @@ def _mark(mask: Mask, box: DefectBox, where: str) -> None:
             f"{mask.shape[0]} rows of {mask.shape[1]} pixels; give the list of this camera, turned so"
         )
     mask[y : y + h, x : x + w] = True
+
+
+def _parse_star(name: str, text: str, shape: tuple[int, int] | None) -> Mask:
+    """Return the mask of the table of hot pixels that RELION's motion correction writes."""
+    table = read_star(text).get("hot_pixels", {})
+    if not {"rlnCoordinateX", "rlnCoordinateY"} <= table.keys():
+        raise UnfitReferenceError(
+            f"{name}: no table data_hot_pixels with rlnCoordinateX and rlnCoordinateY; give the STAR file of "
+            "a movie, as RELION's motion correction writes it"
+        )
+    mask = np.zeros(shape or (0, 0), bool)
+    for row, words in enumerate(zip(table["rlnCoordinateX"], table["rlnCoordinateY"], strict=True), 1):
+        where = f"{name}: data_hot_pixels: row {row}"
+        plain = [re.sub(r"\.0*$", "", word) for word in words]
+        x, y = _integers(where, plain, "rlnCoordinateX and rlnCoordinateY, whole numbers", 2)
+        if shape:
+            _mark(mask, (x, y, 1, 1), where)
+    return mask
 
 
 def _parse_serialem(name: str, lines: list[tuple[int, list[str]]]) -> tuple[Mask, tuple[str, ...]]:

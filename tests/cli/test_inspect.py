@@ -134,6 +134,15 @@ class TestFormats:
             (said,) = json.loads(mrcz("info", tmp_path / "a.mrcs", "--mode0", mode0, "--json").out)
             assert said["dtype"] == dtype
 
+    def test_bad_pixels_of_an_output(self, night: Path, mrcz: Any) -> None:
+        (night / "bad.txt").write_text("3 4 2 1\n")
+        options = ("--radius", 1, "--workers", 0, "--defects", night / "bad.txt")
+        done = mrcz("koma", night, *options)
+        assert done.code == 0 and "values, as the outlier filter takes them: counts" in done.out
+        (said,) = json.loads(mrcz("info", sorted((night / "koma").glob("*.mrcz"))[0], "--json").out)
+        assert said["defects"] == "2 of bad.txt (boxes)" and said["values"].startswith("counts, variance")
+        assert said["outliers"].endswith("more from the stacks around")
+
 
 class TestProvenance:
     def test_step_by_step(self, night: Path, mrcz: Any) -> None:

@@ -225,3 +225,30 @@ def test_lines_are_written_as_lines_and_blocks_as_blocks(tmp_path: Path) -> None
     listed = serialem_text(mask, "top")
     assert "BadColumns 20\n" in listed and "PartialBadColumn 30 34 60 83\n" in listed
     assert np.array_equal(read_defects(text(tmp_path, listed), mask.shape).mask, mask)
+
+
+STAR = (
+    "data_general\n\n_rlnImageSizeX 14\n\ndata_hot_pixels\n\nloop_\n_rlnCoordinateX #1\n_rlnCoordinateY #2\n"
+)
+
+
+def test_relions_table_of_hot_pixels(tmp_path: Path) -> None:
+    path = text(tmp_path, STAR + "3.000000 2.000000\n11 9\n")
+    found = read_defects(path, SHAPE)
+    assert (found.kind, found.first_row) == ("relion", "bottom")
+    assert marked(found.mask) == {(2, 3), (9, 11)}
+    assert read_defects(path, None).mask.size == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (STAR + "3 2\n14 0\n", "row 2: the box x 14"),
+        (STAR + "3 2.5\n", r"row 1 has '3 2\.5'.*rlnCoordinateX"),
+        (STAR + "3\n", "line 10"),
+        ("data_general\n\n_rlnImageSizeX 14\n", "no table data_hot_pixels"),
+    ],
+)
+def test_a_damaged_table_of_relion_is_refused(tmp_path: Path, content: str, complaint: str) -> None:
+    with pytest.raises(FormatError, match=complaint):
+        read_defects(text(tmp_path, content), SHAPE)

@@ -151,7 +151,8 @@ class GainGroup(OptionGroup, panel="Gain, dark and defects"):
     )
     defects: Path | None = option(
         None,
-        "Bad pixels: SerialEM's text, lines of x y w h, a map, or a Falcon's .gain; masked and filled.",
+        "Bad pixels: SerialEM's text, lines of x y w h, RELION's STAR, a map, a Falcon's .gain; masked and "
+        "filled.",
         often=True,
     )
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.arrays import Floats, Mask
-from mrcz_dask.numerics.kernels import compiled, native
+from mrcz_dask.numerics.arrays import Mask
 from mrcz_dask.numerics.moments import moments
+from mrcz_dask.numerics.outliers.axis import ValueKind
 from mrcz_dask.numerics.outliers.blocks import BROKEN, KNOWN, BadBlock, blocks_of
 from mrcz_dask.numerics.outliers.histogram import ValueTable
+from mrcz_dask.numerics.outliers.illumination import FLAT_BITS, light_evenly
 from mrcz_dask.numerics.outliers.lines import BadLine, bad_lines
 from mrcz_dask.numerics.outliers.value_weights import QUIET, FitRecord, MaskStatus, ValueWeights, weigh_values
 from mrcz_dask.numerics.outliers.weights import (
@@ -28,13 +29,10 @@ from mrcz_dask.numerics.sums import MEASURED, StackSum, sum_stack
 from mrcz_dask.values.checks import checked, expect
 from mrcz_dask.values.params import OutlierParams
 
-SIDE = 32
-DIMMEST = 16  # no block is taken for darker than the median by more than this factor
-INT32_MAX = 2**31 - 1
-FLAT_BITS = 8
 DARKEST, BRIGHTEST = 1 / 8, 2  # of the specimen, over the median
 NEAR_DARK, NEAR_HOT = 1.25, 0.8  # over the threshold: within it a pixel is like those around
 NOISE = 1.4826 / math.sqrt(2)  # over the median difference of two pixels
+IN_BLOBS = 0.9  # noise of neighbors relative to others, below which they have electrons in common
 BEYOND_BLOBS = 4  # pixels between two that have no electron in common
 SAMPLE = 1 << 18  # pixels that are looked at together
 
@@ -43,86 +41,9 @@ WIDE = 1.2
 FLATTEN_MEDIAN = 20
 FLATTEN_SIDE = 128
 # The last digits of fitted numbers depend on the processor; the others are the same on all.
-FITTED = ("t_dark", "t_hot", "mu", "sigma", "misfit")
-SCALARS = ("mean", "status", "illumination")
+FITTED = ("t_dark", "t_hot", "mu", "sigma", "misfit", "fano")
+SCALARS = ("mean", "status", "illumination", "kind")
 DIGITS = 6
-
-
-def light_evenly(
-    values: NDArray[Any], nonfinite: Mask | None, middle: float, reach: float
-) -> NDArray[np.integer[Any]]:
-    """Return a sum as if it were evenly lit: T = m + (S - B) sqrt(m / B), B the local brightness.
-
-    Parameters
-    ----------
-    values
-        (y, x) counts S, integers.
-    nonfinite
-        (y, x) bool, True = left out of B.
-    middle
-        Median m of S, counts.
-    reach
-        S is clipped to m +- reach counts before B, so that a hot pixel moves B little.
-
-    Returns
-    -------
-    ndarray
-        (y, x) int32 or int64, in units of 2**-FLAT_BITS counts.
-    """
-    ny, nx = values.shape
-    grid, rows, columns = local_brightness(values, nonfinite, middle, reach)
-    place = np.interp(np.arange(nx), columns, np.arange(columns.size))
-    left = np.minimum(place.astype(np.intp), columns.size - 2)
-    share = (place - left)[:, None]
-    across = (grid.T[left] * (1 - share) + grid.T[left + 1] * share).T
-    down = np.interp(np.arange(ny), rows, np.arange(rows.size))
-    largest = (max(-int(values.min()), int(values.max())) + float(grid.max())) * math.sqrt(DIMMEST) + middle
-    flat = np.empty(values.shape, np.int32 if largest * 2.0**FLAT_BITS < INT32_MAX else np.int64)
-    _flatten(native(values), np.ascontiguousarray(across), down, middle, 2.0**FLAT_BITS, flat)
-    return flat
-
-
-def local_brightness(
-    values: NDArray[Any], nonfinite: Mask | None, middle: float, reach: float
-) -> tuple[Floats, Floats, Floats]:
-    """Return the local brightness of a sum: means of 32 x 32 blocks, extremes clipped, and the blocks'
-    centers along y and x.
-    """
-    edges = [np.arange(0, size, SIDE) for size in values.shape]
-    low, high = int(middle - reach), int(middle + reach) + 1
-    sums = np.empty((edges[0].size, edges[1].size))
-    pixels = np.empty_like(sums)
-    for i, top in enumerate(edges[0]):
-        strip = np.clip(values[top : top + SIDE].astype(np.int64), low, high)
-        good = np.ones(strip.shape, bool) if nonfinite is None else ~nonfinite[top : top + SIDE]
-        sums[i] = np.add.reduceat((strip * good).sum(axis=0), edges[1])
-        pixels[i] = np.add.reduceat(good.sum(axis=0), edges[1])
-    means = np.where(pixels > 0, sums / np.maximum(pixels, 1), middle)
-    centers = [(e + np.minimum(e + SIDE, n) - 1) / 2 for e, n in zip(edges, values.shape, strict=True)]
-    least, largest = np.quantile(means, (0.02, 0.98))
-    means = np.maximum(np.clip(means, least, largest), middle / DIMMEST)
-    return means, centers[0], centers[1]
-
-
-@compiled
-def _flatten(
-    values: NDArray[Any], across: Floats, down: Floats, middle: float, steps: float, out: NDArray[Any]
-) -> None:
-    """Put middle + (value - B) sqrt(middle / B) into out, in steps; B lies between the rows of `across`.
-
-    across is (rows of blocks, nx), down (ny,) where in them a row of the image lies.
-    """
-    ny, nx = values.shape
-    flat = np.empty(nx)
-    for y in range(ny):
-        first = min(int(down[y]), across.shape[0] - 2)
-        share = down[y] - first
-        above, below, row, into = across[first], across[first + 1], values[y], out[y]
-        for x in range(nx):
-            background = above[x] * (1 - share) + below[x] * share
-            flat[x] = ((row[x] - background) * np.sqrt(middle / background) + middle) * steps
-        for x in range(nx):
-            into[x] = out.dtype.type(np.rint(flat[x]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,6 +116,11 @@ class OutlierMask:
         Flat indices of pixels in such blocks, and in regions that read next to nothing.
     shared
         Flat indices of pixels that are as bright or dark as those around, and so are none.
+    kind
+        What values the stack has: ``counts``, ``scaled counts``, ``blobs`` (an electron has many counts, and
+        several pixels), ``integrating`` (many counts), or ``noise`` that is not that of counting.
+    fano
+        Variance over mean of counts, as the sum tells it; the factor of scaled ones.
     """
 
     mask: Mask
@@ -217,6 +143,8 @@ class OutlierMask:
     blocks: tuple[BadBlock, ...] = ()
     broken: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     shared: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+    kind: ValueKind = "counts"
+    fano: float = 1.0
 
     @property
     def weight(self) -> NDArray[np.float32]:
@@ -321,6 +249,7 @@ def outlier_mask(
         mask, weight255, weights, hot, dead, near_another(mask, params.radius), values.t_dark, values.t_hot,
         values.mu, values.sigma, values.status, caveats, values.misfit, lit is not total,
         masked_mean(total, mask), values.fit, lines, blocks, np.flatnonzero(sign), shared,
+        _kind(total, values), values.fano,
     )  # fmt: skip
 
 
@@ -335,8 +264,7 @@ def _shared(total: StackSum, values: ValueWeights, weight: NDArray[np.uint8]) ->
     at = np.flatnonzero(below)
     if at.size == 0:
         return at
-    rows, apart = image[:: -(-image.size // SAMPLE)].astype(np.int64), min(BEYOND_BLOBS, image.shape[1] // 2)
-    noise = NOISE * float(np.median(np.abs(rows[:, apart:] - rows[:, : rows.shape[1] - apart])))
+    noise = _difference(image, min(BEYOND_BLOBS, image.shape[1] // 2))
     parts = np.array_split(at, 1 + at.size // SAMPLE)
     sixth, median = np.concatenate([sorted_around(image, part)[[5, 11]] for part in parts], axis=1)
     pixels = image.reshape(-1)[at]
@@ -347,6 +275,22 @@ def _shared(total: StackSum, values: ValueWeights, weight: NDArray[np.uint8]) ->
     z = 1.5 * np.sqrt(np.maximum(around, 0) * middle) * (np.cbrt(ratio * ratio) - 1)
     like &= np.where(dark, z > NEAR_DARK * values.t_dark * noise, z < NEAR_HOT * values.t_hot * noise)
     return np.asarray(at[like])
+
+
+def _difference(image: NDArray[Any], apart: int) -> float:
+    """Return the noise that pixels differ by which are so many pixels apart along x."""
+    rows = image[:: -(-image.size // SAMPLE)].astype(np.int64)
+    return NOISE * float(np.median(np.abs(rows[:, apart:] - rows[:, : rows.shape[1] - apart])))
+
+
+def _kind(total: StackSum, values: ValueWeights) -> ValueKind:
+    """Return the kind of a sum's values; where electrons have many counts, neighbors that share them tell
+    blobs.
+    """
+    if values.kind != "integrating" or total.shape[1] <= 2 * BEYOND_BLOBS:
+        return values.kind
+    shared = _difference(total.values, 1) < IN_BLOBS * _difference(total.values, BEYOND_BLOBS)
+    return "blobs" if shared else values.kind
 
 
 def _lines(total: StackSum, values: ValueWeights) -> tuple[BadLine, ...]:

@@ -60,10 +60,14 @@ class ThresholdRule:
         Sigma; a line that crosses zero nearer to the center is no tail, and the fallback stands in.
     threshold
         Returns the threshold in sigma from that place in sigma, the parameters, and whether the side is dark.
+    few_good
+        Whether the threshold moves on outwards to where at most `tail_fdr` of the pixels that are counted
+        beyond it are expected to be good. With few counts the values are steps.
     """
 
     lowest: float
     threshold: Callable[[float, OutlierParams, bool], float]
+    few_good: bool = False
 
 
 def _where_few_are_good(t: float, params: OutlierParams, dark: bool) -> float:
@@ -74,7 +78,7 @@ def _where_few_are_good(t: float, params: OutlierParams, dark: bool) -> float:
 
 RULES: Mapping[Rule, ThresholdRule] = {
     "paper": ThresholdRule(2.5, lambda t, params, dark: t),
-    "fdr": ThresholdRule(1.3, _where_few_are_good),
+    "fdr": ThresholdRule(1.3, _where_few_are_good, few_good=True),
 }
 
 
@@ -109,7 +113,13 @@ def fit_tail(
         line, t = None, abs(params.fallback[0 if dark else 1])
         if int(beyond[z >= t].max(initial=0)) <= EXCESS * total * float(special.ndtr(-t)):
             return NO_TAIL
-    return Tail(rule.threshold(t, params, dark), line, fallback)
+    threshold = rule.threshold(t, params, dark)
+    if rule.few_good:
+        below = max(0, int(np.searchsorted(z, threshold * params.rho)) - 1)  # values above it may be masked
+        many = total * special.ndtr(-z[below:]) > params.tail_fdr * beyond[below:]
+        if many[0] and not many.all():
+            threshold = max(threshold, float(z[below + int(np.argmin(many))]) / params.rho)
+    return Tail(threshold, line, fallback)
 
 
 def residuals(z: Floats, beyond: NDArray[np.int64], total: int) -> Floats:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 
 from mrcz_dask.numerics.arrays import Floats
+from mrcz_dask.numerics.outliers.axis import Axis, ValueKind
 from mrcz_dask.numerics.outliers.histogram import Histogram, ValueTable, tabulate
 from mrcz_dask.numerics.outliers.rules import NO_TAIL, Tail, TailLine, fit_tail, residuals
 from mrcz_dask.numerics.outliers.weights import soft_weight
@@ -24,11 +25,9 @@ HOT_UPPER = 0.90
 HOT_SHARE = 0.01
 CLEAN_SIGMA = 4.5
 ROUNDS = 2
-GAIN_RANGE = (0.5, 2.0)
-COUNTS_GAIN = 4.0  # counts with a larger variance over the mean are electrons of several counts, or blobs
 
 TENTH = 0.1  # quantile that tells the skewness: z = 1.2816, skewness = 6 / z times what is seen there
-SKEWNESS, LEAST_SKEW = 6 / 1.2816, 0.1
+SKEWNESS = 6 / 1.2816
 
 FEWEST_OCCUPIED = 3
 SPARSE_ZEROS = 0.3
@@ -40,79 +39,6 @@ QUIET = 0.5  # share of the noise of counting below which integers are no counts
 UNUSED = "this stack is left as it is and is no reference for others"
 
 MaskStatus = Literal["ok", "sparse", "implausible", "degenerate"]
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """The axis h on which a sum's counting noise is symmetric, h(d) = 1.5 m**(-1/6) d**(2/3).
-
-    Skewed values with negative ones among them, as of integrating cameras, get an offset first, so that
-    variance and skewness are those of counts.
-
-    Attributes
-    ----------
-    middle
-        Median m of the sum, counts.
-    gain
-        g of scaled floats, which are g times a count; 1 for counts.
-    linear
-        True: h(d) = (d - m)/unit instead.
-    unit
-        Robust width of the sum, counts.
-    offset
-        What is added to the sum, counts.
-    """
-
-    middle: float
-    gain: float
-    linear: bool
-    unit: float
-    offset: float = 0.0
-
-    @classmethod
-    def of(
-        cls, middle: float, half: float, negative: bool, counts: bool, step: int = 1, skew: float = 0.0
-    ) -> Axis:
-        """Choose the axis for the histogram of a sum: symmetric for counts, linear if values are negative.
-
-        Parameters
-        ----------
-        middle, half
-            Median and robust width of the sum, counts.
-        negative
-            Whether more than stray pixels are below zero.
-        counts
-            True for integers; floats may be scaled counts.
-        step
-            Number by which counts were multiplied.
-        skew
-            Skewness of the sum.
-        """
-        linear = middle <= 0 or negative
-        if linear and skew > LEAST_SKEW:
-            gain = skew * half
-            return cls(half * half / gain, gain, False, half, half * half / gain - middle)
-        gain = 1.0 if linear else half * half / middle
-        if gain <= (COUNTS_GAIN if counts else GAIN_RANGE[1]) * step and (counts or gain >= GAIN_RANGE[0]):
-            gain = float(step)
-        return cls(middle, gain, linear, half)
-
-    def forward(self, counts: Floats) -> Floats:
-        """Convert counts to positions on the axis h."""
-        if self.linear:
-            return (counts - self.middle) / self.unit
-        root: Floats = np.cbrt((counts + self.offset) / self.gain)
-        return self._scale * np.sign(root) * root * root
-
-    def backward(self, h: float) -> float:
-        """Convert a position on the axis h to counts."""
-        if self.linear:
-            return self.middle + h * self.unit
-        return math.copysign(math.pow(abs(h) / self._scale, 1.5), h) * self.gain - self.offset
-
-    @property
-    def _scale(self) -> float:
-        return 1.5 * math.pow(self.middle / self.gain, -1 / 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +169,8 @@ class ValueWeights:
         Doubts that the user should know.
     fit
         For plots; None where not fitted.
+    kind, fano
+        What values they are, and their variance over the mean, or the factor of scaled counts.
     """
 
     table: ValueTable
@@ -258,6 +186,8 @@ class ValueWeights:
     half: float = math.nan
     caveats: tuple[str, ...] = ()
     fit: FitRecord | None = None
+    kind: ValueKind = "counts"
+    fano: float = 1.0
 
 
 def weigh_values(total: StackSum, params: OutlierParams) -> ValueWeights:
@@ -319,7 +249,8 @@ def _sparse(table: ValueTable, zeros: int, step: int) -> ValueWeights:
     sigma = math.sqrt(rate)
     t_hot = (cut / step - 0.5 - rate) / sigma if allowed.any() else math.inf
     weight = (np.arange(values.size) < cut).astype(np.float32)
-    return ValueWeights(table, weight, "sparse", rate * step, sigma * step, t_hot=t_hot)
+    kind: ValueKind = "counts" if step == 1 else "scaled counts"
+    return ValueWeights(table, weight, "sparse", rate * step, sigma * step, t_hot=t_hot, kind=kind, fano=step)
 
 
 def _fitted(table: ValueTable, total: StackSum, params: OutlierParams, step: int) -> ValueWeights:
@@ -341,10 +272,13 @@ def _fitted(table: ValueTable, total: StackSum, params: OutlierParams, step: int
         return _degenerate(table, "its values are too few to fit a normal distribution")
 
     z = normal.z(h)
+    kind = axis.kind(step, counts) if counts or not total.is_counts else "noise"
+    if kind not in ("counts", "scaled counts"):  # the tails of others differ more from the normal ones
+        params = replace(params, tail_fdr=params.tail_fdr / 2)
     hot = fit_tail(z, number - upto, number, params)
     # where a live pixel can count nothing, a dark one cannot be told from it
-    may_be_empty = table.least >= 0 and not axis.linear
-    if may_be_empty and table.total * math.exp(-axis.middle / axis.gain) > DARK_EXPECTED:
+    may_be_empty = not axis.linear and (table.least >= 0 or axis.offset > 0)
+    if may_be_empty and table.total * math.exp(-axis.electrons) > DARK_EXPECTED:
         dark = NO_TAIL
     else:
         dark = fit_tail(-z[::-1], upto[::-1], number, params, dark=True)
@@ -368,6 +302,8 @@ def _fitted(table: ValueTable, total: StackSum, params: OutlierParams, step: int
             if tail.fallback
         ),
         fit=_record(histogram, unit, z, dark, hot),
+        kind=kind,
+        fano=axis.gain,
     )
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrcz_dask.numerics.outliers.mask import FLAT_BITS, SIDE, light_evenly, local_brightness
+from mrcz_dask.numerics.outliers.illumination import FLAT_BITS, SIDE, light_evenly, local_brightness
 
 SHAPE = (170, 203)
 

@@ -35,7 +35,20 @@ def test_one_side_mirrors_the_other() -> None:
 def test_fdr_goes_out_to_where_good_pixels_are_a_tenth() -> None:
     t = fit_tail(Z, beyond(5e-3), TOTAL, PAPER).threshold
     moved = fit_tail(Z, beyond(5e-3), TOTAL, FDR).threshold
-    assert special.ndtr(-moved * FDR.rho) == pytest.approx(0.1 * special.ndtr(-t))
+    exact = -special.ndtri(0.1 * special.ndtr(-t)) / FDR.rho
+    assert (
+        exact <= moved + 1e-9 <= exact + 0.1 / FDR.rho
+    )  # where the share of good ones is a tenth at an edge
+
+
+def test_fdr_counts_the_values_that_are_masked() -> None:
+    """Of values in steps of a sigma a threshold just below one of them would mask many good pixels."""
+    edges = np.arange(-5.5, 8.5)
+    beyond_edges = np.rint(TOTAL * special.ndtr(-edges) + 1e-4 * TOTAL * (edges < 6.5)).astype(np.int64)
+    threshold = fit_tail(edges, beyond_edges, TOTAL, FDR).threshold
+    masked = edges[:-1][(edges[:-1] + edges[1:]) / 2 > threshold * FDR.rho][0]
+    k = int(np.flatnonzero(edges == masked)[0])
+    assert TOTAL * special.ndtr(-masked) <= 0.1 * beyond_edges[k] < TOTAL * special.ndtr(1 - masked)
 
 
 def test_fdr_keeps_its_distance() -> None:

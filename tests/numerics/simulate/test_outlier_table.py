@@ -40,3 +40,15 @@ def test_the_table_is_printed(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + 3 * len(study["PAGE"])
     assert sum("page" in line for line in lines) == len(study["PAGE"])
+
+
+def test_the_table_of_cameras_is_printed(
+    study: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(study["print_cameras"].__globals__, "CAMERA_DOSES", (30,))
+    monkeypatch.setattr(sys, "argv", ["outlier_table.py", "--cameras", "--seeds", "1", "--size", "96"])
+    study["main"]()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 4 * len(study["CAMERAS"])
+    kinds = {line.split("|")[1].strip(): line.split("|")[3].strip() for line in lines[1:]}
+    assert kinds["counts x 32"] == "scaled counts" and kinds["blobs"] == "blobs"
