@@ -109,32 +109,37 @@ def blocks_of(
     high = math.ceil(middle + NEAREST * sigma)
     cells = np.zeros((values.shape[0] // CELL, values.shape[1] // CELL), np.int64)
     _add_cells(native(values), high, cells)
-    few = (cells < DEAD * middle * CELL * CELL).any()
-    dead = _dead_regions(values, middle, sigma, unknown) if few else np.zeros(0, np.intp)
+    few = ndimage.maximum_filter(cells < DEAD * middle * CELL * CELL, 3)
+    dead = _dead_regions(values, few, middle, sigma, unknown) if few.any() else np.zeros(0, np.intp)
     blocks = _blocks(values, cells, middle, sigma, high)
     return tuple(b for b in blocks if unknown is None or unknown[b.pixels].mean() < KNOWN), dead
 
 
-def _dead_regions(values: NDArray[Any], middle: float, sigma: float, unknown: Mask | None) -> Indices:
+def _dead_regions(
+    values: NDArray[Any], few: Mask, middle: float, sigma: float, unknown: Mask | None
+) -> Indices:
     """Return the pixels in rectangles, of 10 x 10 at least, that read less than an eighth of the center.
 
     A live pixel may count nothing by chance; the squares that make them up, of 5 x 5 at least, do not.
+    They are looked for around the small squares that have `few` counts.
     """
     half = max(5, math.ceil(SURE * sigma / ((1 - DEAD) * middle))) // 2
     side = 2 * half + 1
-    low = np.zeros(values.shape, bool)
-    if side <= min(values.shape):
-        means = ndimage.uniform_filter(np.clip(values, 0, math.ceil(middle)).astype(np.float64), side)
-        inside = slice(half, -half), slice(half, -half)  # squares that do not leave the image
-        low[inside] = means[inside] < DEAD * middle
-    dead = ndimage.maximum_filter(low, side)
-    parts, _ = ndimage.label(dead)
-    for place in ndimage.find_objects(parts):  # beads and holes are round
+    dead = np.zeros(values.shape, bool)
+    for cells in ndimage.find_objects(ndimage.label(few)[0]):
+        around = tuple(slice(max(0, s.start * CELL - 2 * side), s.stop * CELL + 2 * side) for s in cells)
+        image = np.clip(values[around], 0, math.ceil(middle)).astype(np.float64)
+        low = np.zeros(image.shape, bool)
+        if side <= min(image.shape):
+            inside = slice(half, -half), slice(half, -half)  # squares that do not leave the image
+            low[inside] = ndimage.uniform_filter(image, side)[inside] < DEAD * middle
+        dead[around] |= ndimage.maximum_filter(low, side)
+    for place in ndimage.find_objects(ndimage.label(dead)[0]):  # beads and holes are round
         rectangle = dead[place]
         known = unknown is not None and unknown[place].mean() >= KNOWN
         if known or min(rectangle.shape) < 2 * side or rectangle.mean() < FILLED:
             rectangle[:] = False
-    return np.flatnonzero(dead if dead.mean() <= MOST_DEAD else low & False)
+    return np.flatnonzero(dead) if dead.mean() <= MOST_DEAD else np.zeros(0, np.intp)
 
 
 def _blocks(

@@ -44,6 +44,15 @@ def test_a_dead_corner_and_a_dead_square_are_masked(dose: float, left: float) ->
     assert not outlier_mask(image, OutlierParams(lines=False)).blocks
 
 
+def test_a_dead_corner_at_the_end_of_odd_rows_is_masked() -> None:
+    image = total()[:637, :635]
+    image[600:, 590:] = 0
+    blocks, dead = blocks_of(image, 6.0, 6**0.5)
+    wanted = np.flatnonzero(np.pad(np.ones((37, 45), bool), ((600, 0), (590, 0))))
+    assert np.isin(wanted, dead).all() and dead.size < wanted.size + 30  # some beside it count little
+    assert blocks[0][:4] == (600, 637, 590, 635)
+
+
 def test_a_hot_corner_is_masked() -> None:
     mask = outlier_mask(changed(total(), np.s_[:32, :32], 2.0))
     assert mask.hot[:32, :32].mean() > 0.99 and (mask.weight[:32, :32] == 0).mean() > 0.99
