@@ -1,4 +1,4 @@
-"""A live session as a whole: seven processors at a time, one that sleeps among them, frames over a socket."""
+"""A live session as a whole: all processors at a time, one that sleeps among them, frames over a socket."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def _session(bench: Bench, scripts: Sequence[Path | str], fps: float) -> dict[st
             return {one.name: (one.processed - before[one.name]) / passed for one in session.panels()}
 
 
-@row("live: seven processors, 870 x 870, slowest", rival=f"{FPS_GOAL:g} frames/s", goal=at_least(1))
+@row("live: all processors, 870 x 870, slowest", rival=f"{FPS_GOAL:g} frames/s", goal=at_least(1))
 def together(bench: Bench) -> Amounts:
-    seven = [FOLDER / f"{name}.py" for name in NAMES]
-    return Amounts(1 / min(_session(bench, seven, OFFERED).values()), 1 / FPS_GOAL)
+    scripts = [FOLDER / f"{name}.py" for name in NAMES]
+    return Amounts(1 / min(_session(bench, scripts, OFFERED).values()), 1 / FPS_GOAL)
 
 
 @row("live: three beside one that sleeps 5 s a frame, slowest", rival="without it", goal=at_least(0.8))

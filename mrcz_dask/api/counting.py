@@ -30,7 +30,7 @@ class RawSession(Protocol):
 
     @property
     def discovery(self) -> Discovery:
-        """The files of the session, in order of time."""
+        """What was found in the folder: stacks in order of time, and files that were skipped or rejected."""
         ...
 
     @property

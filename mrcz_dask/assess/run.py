@@ -38,11 +38,14 @@ from mrcz_dask.engine.loop import Loop, Step, Task, carry_out
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.metadata import read_json, reading, sealed_values, unsealed_values
 from mrcz_dask.formats.provenance import plain
+from mrcz_dask.session.log import read_messages
 from mrcz_dask.session.output_folder import make_folder
 from mrcz_dask.session.store import key_of
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import FormatError
 from mrcz_dask.values.records import DamagedSum, Failure, Record
+
+CANDIDATES = (3, 6, 12, 24)  # radii among which a run chooses: eleven take three times as long
 
 R = TypeVar("R", bound=Record)
 
@@ -224,7 +227,8 @@ def with_found_radius(plan: Plan, client: Client, listen: messages.Listener) -> 
     """Return the plan with the radius that suits its data best, for ``--radius auto``.
 
     The sums that this takes are kept, and the run takes them over. Some of the stacks are scored, held out,
-    with windows of several radii; where too few stacks can tell, the plan stays as it is.
+    with windows of several radii; where too few stacks can tell, the radius stays as it is. A folder with
+    outputs keeps the radius that they have, unless they are replaced.
 
     Parameters
     ----------
@@ -240,13 +244,17 @@ def with_found_radius(plan: Plan, client: Client, listen: messages.Listener) -> 
     OutputExistsError
         When outputs are there that were made with other parameters, and the plan does not replace them.
     """
-    found = assess(plan, AssessParams(parts=("radius",), stacks=0), client, listen).over_radius
-    if found is None:
-        text = f"radius {plan.settings.koma.radius}: too few stacks to choose one by their noise"
-        listen(messages.Noted(text))
-        return plan
-    listen(messages.Noted(f"radius {found.choice.radius}: {found.choice.reason}"))
-    koma = replace(plan.settings.koma, radius=found.choice.radius)
+    runs = (m.settings for _, m in read_messages(plan.folder) if isinstance(m, messages.RunStarted))
+    params = AssessParams(parts=("radius",), stacks=0, radii=CANDIDATES)
+    before = [settings["koma"]["radius"] for settings in runs if "koma" in settings]
+    if before and not plan.overwrite:
+        radius, reason = before[-1], "as in the run before; --overwrite chooses one again"
+    elif found := assess(plan, params, client, listen).over_radius:
+        radius, reason = found.choice.radius, found.choice.reason
+    else:
+        radius, reason = plan.settings.koma.radius, "too few stacks to choose one by their noise"
+    listen(messages.Noted(f"radius {radius}: {reason}"))
+    koma = replace(plan.settings.koma, radius=radius)
     chosen = replace(plan, settings=replace(plan.settings, koma=koma))
     if not chosen.overwrite:
         forbid_mixing(chosen)

@@ -344,7 +344,7 @@ class _Scores:
                 self._sums[name].add(corrected)
 
     def results(self) -> dict[str, Correlation]:
-        """Return R by the name of the correction."""
+        """Return R of the frames added so far, for each correction that is compared, by its name."""
         return {name: total.result() for name, total in self._sums.items()}
 
 

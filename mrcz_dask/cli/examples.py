@@ -7,10 +7,10 @@ from typing import Any
 EXAMPLES = {
     "": """
         mrcz-dask assess SESSION
-        mrcz-dask koma SESSION --radius auto --dry-run
-        mrcz-dask koma SESSION --radius auto""",
+        mrcz-dask koma SESSION --dry-run
+        mrcz-dask koma SESSION""",
     "koma": """
-        mrcz-dask koma SESSION --radius auto --dry-run
+        mrcz-dask koma SESSION --dry-run
         mrcz-dask koma SESSION --gain gain.mrc --gain-orient auto --format mrcs
         mrcz-dask koma SESSION --follow""",
     "status": """

@@ -70,12 +70,15 @@ def koma(
     pages: dict[str, Any] = {"pages": PageParams.of(run.page), "report": run.report}
     if follow.follow:
         _check_follow(run, method)
-    out, is_auto = output_folder(session, output.output), method.radius == AUTO
+    out = output_folder(session, output.output)
+    is_auto = method.radius == AUTO or (method.radius is None and not follow.follow)
     changes: dict[str, Any] = {"overwrite": output.overwrite, "gain": gain.params()}
     make = partial(make_plan, session, output.output, settings, **vars(selection), **changes, mixing=is_auto)
     if run.dry_run:
         with Bars() as bars:
             plan = make(listen=bars)
+        if is_auto:
+            _note(tell, f"the run finds the radius first; shown is {plan.settings.koma.radius}")
         show_plan(plan, options, as_json=messages.as_json)
         raise typer.Exit(PARTLY if plan.discovery.rejected else DONE)
     if output.dtype == "float16":

@@ -222,5 +222,5 @@ def row_order(source: FrameSource, format: OutputFormat) -> dict[str, str]:
 
 
 def is_top_down(source: FrameSource) -> bool:
-    """Return True if rows are in the order of TIFF (top first), which other programs reverse."""
+    """Return True if the rows of a stack run from the top, as in TIFF and in our outputs made from TIFF."""
     return rows_are_reversed(source.format) or source.pixels.get(ROWS) == TOP_DOWN

@@ -172,8 +172,9 @@ class MonitorPage:
 
 
 def read_thumbnails(folder: Path, output: str, name: str) -> Thumbnails | None:
-    """Read an output's thumbnails, (2, y, x) uint8, from the session store, with the stack's name; None if
-    there are none.
+    """Read a stack's small images before and after correction, (2, y, x) uint8; return them with its name.
+
+    They are in the session store; None if there are none.
 
     Nothing outside the output folder is read.
 

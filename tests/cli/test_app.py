@@ -68,7 +68,7 @@ def test_defaults_of_the_issue() -> None:
     found = {
         p.name: p.default for p in ROOT.commands["koma"].params if isinstance(p.default, str | int | Path)
     }
-    expected = {"radius": "12", "write": "auto", "form": "subtract", "rule": "fdr"}
+    expected = {"write": "auto", "form": "subtract", "rule": "fdr"}
     assert found.items() >= (expected | {"method": "fit", "codec": "auto", "session": Path()}).items()
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -344,9 +345,15 @@ def test_formats(night: Path, tmp_path: Path, mrcz: Any) -> None:
 
 
 def test_the_radius_that_the_session_asks_for(night: Path, tmp_path: Path, mrcz: Any) -> None:
-    done = mrcz("koma", night, *SERIAL, "--radius", "auto", "-o", tmp_path / "out")
+    done = mrcz("koma", night, *SERIAL, "-o", tmp_path / "out")
     assert done.code == 0, done.err
-    assert "radius " in done.err and len(list((tmp_path / "out").glob("*.mrcz"))) == 5
+    (radius,) = re.findall(r"radius (\d+): ", done.err)
+    assert len(list((tmp_path / "out").glob("*.mrcz"))) == 5
+    again = mrcz("koma", night, *SERIAL, "--radius", "auto", "-o", tmp_path / "out", "--json")
+    assert f"radius {radius}: as in the run before" in again.err
+    assert json.loads(again.out)["settings"]["koma"]["radius"] == int(radius)
+    shown = mrcz("koma", night, "-o", tmp_path / "new", "--dry-run")
+    assert "the run finds the radius first; shown is 12" in shown.err
     for wrong in (["--radius", "far"], ["--radius", "0"], ["--radius", "auto", "--follow"]):
         refused = mrcz("koma", night, *SERIAL, *wrong, "-o", tmp_path / "no")
         assert refused.code == 2 and "--radius" in refused.err + "--radius" * ("0" in wrong)

@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from mrcz_dask.convert.filtering import filter_outliers
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.formats.writers import OUTPUT_SUFFIXES
+from mrcz_dask.values.choices import Rule
 from mrcz_dask.values.errors import OutlierError, OutputExistsError, ParameterError
 from mrcz_dask.values.params import InputParams, OutlierParams, OutputFormat
 
@@ -49,7 +50,7 @@ def test_every_format_has_the_same_pixels(tmp_path: Path, format: OutputFormat, 
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
-@pytest.mark.parametrize("rule", ["fdr", "paper"])
+@pytest.mark.parametrize("rule", get_args(Rule))
 def test_outliers_are_replaced_and_counts_stay_counts(tmp_path: Path, dtype: str, rule: Any) -> None:
     frames = poisson(dtype)
     frames[:, 20, 20] = 100

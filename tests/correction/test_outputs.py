@@ -1,13 +1,14 @@
 """What is written of ordinary and of odd stacks."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 import mrcz_dask
 from mrcz_dask.formats.verify import verify_file
+from mrcz_dask.values.choices import Rule
 from mrcz_dask.values.errors import ParameterError
 from tests.correction.conftest import SHAPE, WRITES, poisson
 
@@ -29,7 +30,7 @@ def test_all_input_types(tmp_path: Path, koma: Any, dtype: str, write: str) -> N
 
 @pytest.mark.parametrize("form", ["subtract", "subtract-raw", "divide"])
 @pytest.mark.parametrize("method", ["fit", "plain"])
-@pytest.mark.parametrize("rule", ["fdr", "paper"])
+@pytest.mark.parametrize("rule", get_args(Rule))
 def test_forms_methods_and_rules_keep_the_dose(
     night: Path, koma: Any, form: str, method: str, rule: str
 ) -> None:

@@ -3,11 +3,13 @@
 import json
 import math
 from dataclasses import FrozenInstanceError, fields
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrcz_dask.values.choices import Rule
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import (
     ContrastParams,
@@ -123,7 +125,7 @@ def test_parameters_are_frozen():
 POSITIVE = st.floats(0.01, 1)
 OUTLIERS = st.builds(
     OutlierParams,
-    rule=st.sampled_from(["fdr", "paper"]),
+    rule=st.sampled_from(get_args(Rule)),
     tail_fdr=POSITIVE,
     max_sigma=st.floats(4, 64),
     rho=POSITIVE,

@@ -43,12 +43,13 @@ DryRun = Annotated[bool, info("Print what would be done, and write nothing.", of
 class MethodGroup(OptionGroup, panel="Method"):
     """Options of the method: outlier rule, radius, windows, and how the pattern is removed."""
 
-    radius: str = option(
-        "12",
+    radius: str | None = option(
+        None,
         f"{RADIUS} auto: the smallest radius that is as good as the best, by the noise of some stacks.",
         metavar="N|auto",
         often=True,
         numbers=True,
+        unset=f"auto; {KomaParams().radius} with --follow",
     )
     form: Form = option(
         "subtract",
@@ -113,9 +114,10 @@ class MethodGroup(OptionGroup, panel="Method"):
         ParameterError
             When a value is out of its range.
         """
-        if self.radius != AUTO and not self.radius.isdecimal():
+        usual = self.radius is None or self.radius == AUTO
+        if not usual and not str(self.radius).isdecimal():
             raise ParameterError(f"--radius is {self.radius!r}; expected a number of stacks, or auto")
-        radius = KomaParams().radius if self.radius == AUTO else int(self.radius)
+        radius = KomaParams().radius if usual else int(str(self.radius))
         values = {name: value for name, value in vars(self).items() if name != "rule"}
         return koma_params(**values | {"radius": radius})
 

@@ -246,7 +246,7 @@ class AnnouncedSize:
 
 
 class XzStream(io.RawIOBase):
-    """Unpacks an xz file in bounded memory: the file itself says how large the dictionary has to be.
+    """Unpacks an xz file piece by piece; refuses one whose header asks for more than 1 GiB of memory.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ class GammaCurve:
             )
 
     def at(self, rate: float) -> float:
-        """Return gamma, the exponent of the gain, at a dose rate in e-/pixel/s.
+        """Return gamma, to whose power the gain is raised, at a dose rate in e-/pixel/s.
 
         Raises
         ------

@@ -22,7 +22,7 @@ Lines = tuple[Singles, Singles, Singles]
 
 
 class ExpectedCounts(NamedTuple):
-    """Expected counts of good pixels in a strip, to be interpolated between the centers of blocks.
+    """Expected counts of good pixels, for each of several stacks: means of blocks, interpolated to pixels.
 
     Attributes
     ----------

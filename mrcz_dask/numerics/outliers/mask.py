@@ -17,6 +17,7 @@ from mrcz_dask.numerics.outliers.blocks import BROKEN, KNOWN, BadBlock, blocks_o
 from mrcz_dask.numerics.outliers.histogram import ValueTable
 from mrcz_dask.numerics.outliers.illumination import FLAT_BITS, light_evenly
 from mrcz_dask.numerics.outliers.lines import BadLine, bad_lines
+from mrcz_dask.numerics.outliers.rules import RULES
 from mrcz_dask.numerics.outliers.value_weights import QUIET, FitRecord, MaskStatus, ValueWeights, weigh_values
 from mrcz_dask.numerics.outliers.weights import (
     WEIGHT_STEPS,
@@ -225,7 +226,11 @@ def outlier_mask(
     weights = Weights(lit, values.table, values.weight)
     weight255 = weights.look_up(byte_weight(values.weight))
     fitted = values.status == "ok" and values.middle > values.half
-    shared = _shared(lit, values, weight255) if fitted and params.rule != "paper" else np.zeros(0, np.intp)
+    shared = (
+        _shared(lit, values, weight255)
+        if fitted and RULES[params.rule].spares_specimen
+        else np.zeros(0, np.intp)
+    )
     weight255.reshape(-1)[shared] = WEIGHT_STEPS
     lines = _lines(lit, values) if params.lines else ()
     blocks, sign = _blocks(total, values) if params.lines else ((), np.zeros(total.shape, np.int8))

@@ -63,11 +63,14 @@ class ThresholdRule:
     few_good
         Whether the threshold moves on outwards to where at most `tail_fdr` of the pixels that are counted
         beyond it are expected to be good. With few counts the values are steps.
+    spares_specimen
+        Whether pixels that are like those around stay.
     """
 
     lowest: float
     threshold: Callable[[float, OutlierParams, bool], float]
     few_good: bool = False
+    spares_specimen: bool = True
 
 
 def _where_few_are_good(t: float, params: OutlierParams, dark: bool) -> float:
@@ -77,7 +80,7 @@ def _where_few_are_good(t: float, params: OutlierParams, dark: bool) -> float:
 
 
 RULES: Mapping[Rule, ThresholdRule] = {
-    "paper": ThresholdRule(2.5, lambda t, params, dark: t),
+    "paper": ThresholdRule(2.5, lambda t, params, dark: t, spares_specimen=False),
     "fdr": ThresholdRule(1.3, _where_few_are_good, few_good=True),
 }
 
