@@ -36,7 +36,7 @@ END_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class LiveParams:
-    """Parameters of a live session: region of interest, limits of processors, whether each frame must be done.
+    """Parameters of a live session: region of interest, limits of processors, and if each frame must be done.
 
     Attributes
     ----------

@@ -226,11 +226,8 @@ def outlier_mask(
     weights = Weights(lit, values.table, values.weight)
     weight255 = weights.look_up(byte_weight(values.weight))
     fitted = values.status == "ok" and values.middle > values.half
-    shared = (
-        _shared(lit, values, weight255)
-        if fitted and RULES[params.rule].spares_specimen
-        else np.zeros(0, np.intp)
-    )
+    spares = fitted and RULES[params.rule].spares_specimen
+    shared = _shared(lit, values, weight255) if spares else np.zeros(0, np.intp)
     weight255.reshape(-1)[shared] = WEIGHT_STEPS
     lines = _lines(lit, values) if params.lines else ()
     blocks, sign = _blocks(total, values) if params.lines else ((), np.zeros(total.shape, np.int8))
