@@ -11,7 +11,7 @@ from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.values.errors import OutputExistsError
 from mrcz_dask.values.messages import Message, Noted
-from mrcz_dask.values.params import KomaParams, Settings
+from mrcz_dask.values.params import KomaParams, OutlierParams, Settings
 
 pytestmark = pytest.mark.slow
 
@@ -34,13 +34,16 @@ def test_it_is_chosen_said_and_the_same_again(night: Path, tmp_path: Path) -> No
     assert all(result.kept for result in carry_out(again, SerialClient()).results)
 
 
-def test_outputs_of_another_radius_are_not_replaced_unasked(night: Path, tmp_path: Path) -> None:
+def test_a_folder_with_outputs_keeps_their_radius(night: Path, tmp_path: Path) -> None:
     plan = make_plan(night, tmp_path / "out", Settings(), mixing=True)
     radius = found(plan)[0].settings.koma.radius
     other = replace(plan, settings=Settings(koma=KomaParams(radius=radius + 1)))
     carry_out(other, SerialClient())
-    with pytest.raises(OutputExistsError, match="radius"):
-        found(plan)
+    kept, told = found(plan)
+    assert kept.settings.koma.radius == radius + 1 and "as in the run before" in told[-1]
+    assert found(replace(plan, overwrite=True))[0].settings.koma.radius == radius
+    with pytest.raises(OutputExistsError, match="rule"):
+        found(replace(plan, settings=replace(plan.settings, outliers=OutlierParams(rule="paper"))))
 
 
 def test_too_few_stacks_keep_the_usual_one(night: Path, tmp_path: Path) -> None:

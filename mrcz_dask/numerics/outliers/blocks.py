@@ -13,6 +13,7 @@ from scipy import ndimage
 from mrcz_dask.numerics.arrays import Floats, Mask
 from mrcz_dask.numerics.kernels import compiled, native
 
+MOST = 2.0**58  # counts: so large a pixel fits into the sum of a small square
 CELL, EACH = 4, 8  # pixels along a side of a small square; small ones along a side of those that are compared
 DEAD, SURE = 1 / 8, 6.0  # of the center, below which a region is dead; sigma by which it is below
 MOST_DEAD, FILLED = 0.2, 0.95  # of the image; of its rectangle that a dead region covers
@@ -104,9 +105,9 @@ def blocks_of(
     dead
         Flat indices of pixels in regions that read less than an eighth of the center.
     """
-    if middle <= 0 or min(values.shape) < CELL:
+    if min(values.shape) < CELL or not 0 < middle <= values.max():  # a center beyond all pixels is none
         return (), np.zeros(0, np.intp)
-    high = math.ceil(middle + NEAREST * sigma)
+    high = math.ceil(min(middle + NEAREST * sigma, MOST))
     cells = np.zeros((values.shape[0] // CELL, values.shape[1] // CELL), np.int64)
     _add_cells(native(values), high, cells)
     few = ndimage.maximum_filter(cells < DEAD * middle * CELL * CELL, 3)

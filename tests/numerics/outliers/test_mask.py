@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -219,8 +219,12 @@ def test_without_a_histogram_nothing_is_masked(image: NDArray[Any]) -> None:
     assert found.mean == image.mean(dtype=np.float64) * (len(image) if image.ndim == 3 else 1)
 
 
+ODD = [[31, 31, 207, 31], [31, 116, 31, 31], [31, 31, 31, 219], [31] * 4, [31, 31, 73, 31]]  # no width fits
+
+
 @settings(deadline=None)
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=8)))
+@example(np.array(ODD, np.uint8))
 def test_tiny_images_do_not_fail(image: NDArray[np.uint8]) -> None:
     found = outlier_mask(image)
     assert found.mask.shape == found.weight.shape == image.shape
