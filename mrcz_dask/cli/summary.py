@@ -111,6 +111,7 @@ def _totals(outcome: Outcome, report: Path | None) -> Iterator[str]:
     yield f"correlated noise, held out, mean over stacks without high contrast: {', '.join(means)}"
     size_in, size_out = sum(stack.bytes_in for stack in stacks), sum(stack.bytes_out for stack in stacks)
     larger = f"; larger than the inputs: {LARGER[write]}" if size_out > size_in else ""
+    yield from plan.size_lines(size_out)
     yield f"{readable(size_in)} in, {readable(size_out)} out, in {plan.folder}{larger}"
     if (verdict := verdict_on(stacks)) is not None:
         yield verdict

@@ -35,11 +35,11 @@ from mrcz_dask.values.windows import koma_window
 # Bytes per pixel that normalized output needs beyond the compressed counts, measured at 0.5-4 e-/pixel; then,
 # per image pixel, what the store holds of a stack and what the images of `references` take.
 BEYOND_COUNTS = {"counts": 0.05, "int16": 0.28, "float16": 1.2, "float32": 1.5}
-COUNTS = 0.4
+WHOLE_COUNTS = "whole counts (--format tiff --dtype counts --form divide)"
+COUNTS, COUNTS_IN_MRC = 0.4, 1.0
 # Of the bytes of normalized pixels, what formats of other programs need.
 FIXED = {"mrcs": 1.0, "mrcs.zst": 0.9, "tiff": 0.9}
 STORE_SUMS, STORE_CORRECTION = 1.6, 1.4
-TOO_LARGE = 1.5  # times the inputs: a smaller kind of output is named
 COARSE = 6.0  # bytes of a block of the three coarse images
 REFERENCES = 5.0
 
@@ -107,20 +107,27 @@ class Plan:
     def bytes_out(self) -> int:
         """Estimate the bytes that the run will write, session store included, to check the disk space."""
         coarse = COARSE * math.prod(grid(self.discovery.shape[1:]))
-        return round(sum(self._stack_bytes(stack) + coarse for stack in self.stacks))
+        return round(sum(_bytes_of(stack, self.settings.write) + coarse for stack in self.stacks))
 
-    def _stack_bytes(self, stack: StackEntry) -> float:
-        params, image = self.settings.write, float(stack.shape[1] * stack.shape[2])
-        pixels = image * stack.shape[0]
-        packed = stack.size / pixels if stack.codec else COUNTS * stack.dtype.itemsize
-        if params.format in FIXED and params.write == "normalized":
-            size = 1 if params.dtype == "counts" else np.dtype(params.dtype).itemsize
-            return pixels * size * FIXED[params.format] + image * STORE_SUMS
-        if params.write == "references":
-            return image * (REFERENCES + STORE_SUMS + STORE_CORRECTION)
-        if params.write == "recompressed":
-            return pixels * packed + image * (STORE_SUMS + STORE_CORRECTION)
-        return pixels * (packed + BEYOND_COUNTS[params.dtype]) + image * STORE_SUMS
+    def size_lines(self, written: float | None = None) -> Iterator[str]:
+        """Yield a table of what a movie, and the session, take on disk: as they are, here, and in other ways.
+
+        `written` are the bytes of the run's outputs if they are known.
+        """
+        counts = WriteParams("normalized", dtype="counts", format="tiff")
+        sizes = {
+            "input": self.discovery.size,
+            "this run": self.bytes_out() if written is None else written,
+            WHOLE_COUNTS: sum(_bytes_of(stack, counts) for stack in self.stacks),
+            "float32 in MRC (export)": 4 * sum(math.prod(stack.shape) for stack in self.stacks),
+        }
+        if any(stack.dtype.kind == "f" for stack in self.stacks):
+            del sizes[WHOLE_COUNTS]
+        yield "on disk: a movie, the session"
+        for name, size in sizes.items():
+            yield f"  {name}: {readable(size / max(1, len(self.stacks)))}, {readable(size)}"
+        refined = readable(REFERENCES * math.prod(self.discovery.shape[1:]))
+        yield f"  a refined gain (export --refined-gain): no movie is written, {refined} an epoch"
 
     def memory_estimate(self) -> MemoryEstimate:
         """Estimate the memory of a worker in bytes; it does not depend on the number of stacks."""
@@ -176,10 +183,8 @@ class Plan:
         if self.gain is not None:
             yield from self.gain.lines()
             yield from (f"warning: {text}" for text in self.gain.caveats)
-        out, write = self.bytes_out(), self.settings.write
-        yield f"output: {self.folder}, about {readable(out)}; the inputs have {readable(self.discovery.size)}"
-        if write.write == "normalized" and write.dtype != "counts" and out > TOO_LARGE * self.discovery.size:
-            yield "whole counts are about as large as the inputs: --dtype counts --form divide"
+        yield f"output: {self.folder}, about {readable(self.bytes_out())}"
+        yield from self.size_lines()
         if self.settings.write.write == "references" and any(stack.format == "EER" for stack in self.stacks):
             yield (
                 "EER stays as it is: a movie would lose the times and sub-pixels of its events. Pattern and "
@@ -189,6 +194,23 @@ class Plan:
             f"memory: about {readable(needed.of(1))} for a worker, and {readable(needed.task)} more for each "
             "further stack at a time"
         )
+
+
+def _bytes_of(stack: StackEntry, params: WriteParams) -> float:
+    """Estimate the bytes of a stack's output, its part of the session store included."""
+    image = float(stack.shape[1] * stack.shape[2])
+    pixels = image * stack.shape[0]
+    packed = stack.size / pixels if stack.codec else COUNTS * stack.dtype.itemsize
+    if params.write == "references":
+        return image * (REFERENCES + STORE_SUMS + STORE_CORRECTION)
+    if params.write == "recompressed":
+        return pixels * packed + image * (STORE_SUMS + STORE_CORRECTION)
+    if params.dtype == "counts":
+        each = COUNTS_IN_MRC if params.format == "mrcs" else packed + BEYOND_COUNTS["counts"]
+        return pixels * each + image * STORE_SUMS
+    if params.format in FIXED:
+        return pixels * np.dtype(params.dtype).itemsize * FIXED[params.format] + image * STORE_SUMS
+    return pixels * (packed + BEYOND_COUNTS[params.dtype]) + image * STORE_SUMS
 
 
 def make_plan(

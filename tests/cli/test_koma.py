@@ -353,6 +353,11 @@ def test_the_radius_that_the_session_asks_for(night: Path, tmp_path: Path, mrcz:
     assert f"radius {radius}: as in the run before" in again.err
     assert json.loads(again.out)["settings"]["koma"]["radius"] == int(radius)
     shown = mrcz("koma", night, "-o", tmp_path / "new", "--dry-run")
+    for text in (shown.out, done.out):
+        table = text[text.index("on disk: a movie, the session") :].splitlines()
+        names = [line.split(":")[0].split(" (")[0].strip() for line in table[1:6]]
+        expected = ["input", "this run", "whole counts", "float32 in MRC", "a refined gain"]
+        assert names == expected and "an epoch" in table[5]
     assert "the run finds the radius first; shown is 12" in shown.err
     for wrong in (["--radius", "far"], ["--radius", "0"], ["--radius", "auto", "--follow"]):
         refused = mrcz("koma", night, *SERIAL, *wrong, "-o", tmp_path / "no")
