@@ -30,6 +30,7 @@ STORE_USE = {"recompressed": "is needed to correct the outputs", "references": "
 LARGER = {
     "normalized": "corrected pixels have fractions of a count, which compress less than whole counts; "
     "--write recompressed keeps the counts, --dtype counts --form divide writes whole ones",
+    "counts": "rounding adds noise, which does not compress",
     "recompressed": "this codec packs less than the inputs' codec; choose another --codec",
     "references": "patterns and masks are larger than these short stacks",
 }
@@ -110,7 +111,8 @@ def _totals(outcome: Outcome, report: Path | None) -> Iterator[str]:
     means = [f"{kind} -" if value is None else f"{kind} {value:.2e}" for kind, value in noise]
     yield f"correlated noise, held out, mean over stacks without high contrast: {', '.join(means)}"
     size_in, size_out = sum(stack.bytes_in for stack in stacks), sum(stack.bytes_out for stack in stacks)
-    larger = f"; larger than the inputs: {LARGER[write]}" if size_out > size_in else ""
+    why = LARGER["counts" if plan.settings.write.dtype == "counts" else write]
+    larger = f"; larger than the inputs: {why}" if size_out > size_in else ""
     yield from plan.size_lines(size_out)
     yield f"{readable(size_in)} in, {readable(size_out)} out, in {plan.folder}{larger}"
     if (verdict := verdict_on(stacks)) is not None:

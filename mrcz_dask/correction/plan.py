@@ -34,7 +34,7 @@ from mrcz_dask.values.windows import koma_window
 
 # Bytes per pixel that normalized output needs beyond the compressed counts, measured at 0.5-4 e-/pixel; then,
 # per image pixel, what the store holds of a stack and what the images of `references` take.
-BEYOND_COUNTS = {"counts": 0.05, "int16": 0.28, "float16": 1.2, "float32": 1.5}
+BEYOND_COUNTS = {"counts": 0.02, "int16": 0.28, "float16": 1.2, "float32": 1.5}
 WHOLE_COUNTS = "whole counts (--format tiff --dtype counts --form divide)"
 COUNTS, COUNTS_IN_MRC = 0.4, 1.0
 # Of the bytes of normalized pixels, what formats of other programs need.
@@ -106,18 +106,22 @@ class Plan:
 
     def bytes_out(self) -> int:
         """Estimate the bytes that the run will write, session store included, to check the disk space."""
-        coarse = COARSE * math.prod(grid(self.discovery.shape[1:]))
-        return round(sum(_bytes_of(stack, self.settings.write) + coarse for stack in self.stacks))
+        write, shape = self.settings.write, self.discovery.shape[1:]
+        pixel = STORE_SUMS + STORE_CORRECTION * (write.write != "normalized")
+        stored = COARSE * math.prod(grid(shape)) + pixel * math.prod(shape)
+        return round(sum(_bytes_of(stack, write) + stored for stack in self.stacks))
 
     def size_lines(self, written: float | None = None) -> Iterator[str]:
         """Yield a table of what a movie, and the session, take on disk: as they are, here, and in other ways.
 
-        `written` are the bytes of the run's outputs if they are known.
+        The session store is left out. `written` are the bytes of the run's outputs if they are known.
         """
         counts = WriteParams("normalized", dtype="counts", format="tiff")
+        if written is None:
+            written = sum(_bytes_of(stack, self.settings.write) for stack in self.stacks)
         sizes = {
             "input": self.discovery.size,
-            "this run": self.bytes_out() if written is None else written,
+            "this run": written,
             WHOLE_COUNTS: sum(_bytes_of(stack, counts) for stack in self.stacks),
             "float32 in MRC (export)": 4 * sum(math.prod(stack.shape) for stack in self.stacks),
         }
@@ -197,20 +201,19 @@ class Plan:
 
 
 def _bytes_of(stack: StackEntry, params: WriteParams) -> float:
-    """Estimate the bytes of a stack's output, its part of the session store included."""
+    """Estimate the bytes of a stack's output."""
     image = float(stack.shape[1] * stack.shape[2])
     pixels = image * stack.shape[0]
     packed = stack.size / pixels if stack.codec else COUNTS * stack.dtype.itemsize
     if params.write == "references":
-        return image * (REFERENCES + STORE_SUMS + STORE_CORRECTION)
+        return image * REFERENCES
     if params.write == "recompressed":
-        return pixels * packed + image * (STORE_SUMS + STORE_CORRECTION)
+        return pixels * packed
     if params.dtype == "counts":
-        each = COUNTS_IN_MRC if params.format == "mrcs" else packed + BEYOND_COUNTS["counts"]
-        return pixels * each + image * STORE_SUMS
+        return pixels * (COUNTS_IN_MRC if params.format == "mrcs" else packed + BEYOND_COUNTS["counts"])
     if params.format in FIXED:
-        return pixels * np.dtype(params.dtype).itemsize * FIXED[params.format] + image * STORE_SUMS
-    return pixels * (packed + BEYOND_COUNTS[params.dtype]) + image * STORE_SUMS
+        return pixels * np.dtype(params.dtype).itemsize * FIXED[params.format]
+    return pixels * (packed + BEYOND_COUNTS[params.dtype])
 
 
 def make_plan(

@@ -117,7 +117,7 @@ class Epoch:
 
     @property
     def eer(self) -> InputParams | None:
-        """How EER movies are read; None for other movies."""
+        """Options with which the run read EER movies; None for other movies."""
         return self.movies[0].inputs if self.movies[0].raw_frames else None
 
     @property
