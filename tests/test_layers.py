@@ -43,7 +43,7 @@ FORBIDDEN = {
         "typer",
         "rich",
     },
-    "formats": {"zarr", "dask", "distributed", "typer", "rich"},
+    "formats": {"dask", "distributed", "typer", "rich"},
     "engine": {"zarr", "typer", "rich"},
     "cli": set(),
 }

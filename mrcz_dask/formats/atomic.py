@@ -21,7 +21,7 @@ from mrcz_dask.values.timing import phase
 
 Target = str | os.PathLike[str] | BinaryIO
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_ATTEMPTS = 10
+_ATTEMPTS = 1000  # each that fails is a success of another writer
 
 
 class AtomicFile:

@@ -15,7 +15,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -25,7 +25,6 @@ from mrcz_dask.formats.falcon_defects import falcon_defects
 from mrcz_dask.formats.foreign.tiff import MAGIC as TIFF
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.gains import check_there
-from mrcz_dask.formats.libraries import library
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.source import open_file
 from mrcz_dask.formats.sources import open_source
@@ -360,8 +359,6 @@ def write_defects(path: str | os.PathLike[str], mask: Mask, kind: DefectsKind, f
     ------
     ParameterError
         The name of a map ends otherwise.
-    MissingLibraryError
-        A TIFF map needs the extra ``tiff``.
     SpaceError
         The folder cannot take the file.
     """
@@ -372,7 +369,8 @@ def write_defects(path: str | os.PathLike[str], mask: Mask, kind: DefectsKind, f
         boxes = boxes_of(_turned(mask, first_row, "bottom"))
         write_atomic(path, "".join("{} {} {} {}\n".format(*box) for box in boxes).encode("ascii"))
     elif path.suffix.lower() in (".tif", ".tiff"):
-        tifffile: Any = library("tifffile", "tiff", "TIFF defect maps")
+        import tifffile
+
         file = io.BytesIO()
         image = _turned(mask, first_row, "top").astype(np.uint8)
         tifffile.imwrite(file, image, photometric="minisblack")

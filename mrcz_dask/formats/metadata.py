@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 import xxhash
 
-from mrcz_dask.formats.libraries import library, one_line, raise_ours
+from mrcz_dask.formats.libraries import one_line, raise_ours
 from mrcz_dask.formats.provenance import canonical
 from mrcz_dask.formats.source import read_file
 from mrcz_dask.values.errors import DamagedError, MrczDaskError
@@ -137,8 +137,11 @@ def open_group(path: Path, remedy: str = COPY_AGAIN, **options: Any) -> Any:
 
 def _checked_zarr() -> Any:
     """Import Zarr, which then checks blosc chunks before it decodes them."""
-    library("mrcz_dask.formats.zarr_blosc", "formats", "Zarr stores")
-    return library("zarr", "formats", "Zarr stores")
+    import zarr
+
+    import mrcz_dask.formats.zarr_blosc  # noqa: F401
+
+    return zarr
 
 
 def group_attributes(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:

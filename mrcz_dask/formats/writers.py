@@ -79,8 +79,6 @@ def open_writer(
         The format cannot hold such pixels.
     ParameterError
         Options that do not go together.
-    MissingLibraryError
-        The package that writes the format is not installed; names the extra.
     SpaceError
         The folder cannot take the file.
     """

@@ -13,13 +13,12 @@ from typing import Any
 
 import numcodecs
 import numpy as np
+import zarr.codecs
 from numcodecs.compat import ensure_contiguous_ndarray
 
 from mrcz_dask.formats.compression.chunks import CHUNK_HEADER, ChunkHeader, decompress_into
-from mrcz_dask.formats.libraries import library
 from mrcz_dask.values.errors import DamagedError
 
-zarr: Any = library("zarr", "formats", "Zarr stores")
 _BloscCodec: Any = zarr.codecs.BloscCodec
 ROOM = 1 << 16  # bytes by which codecs before blosc may enlarge a chunk, beside twice its pixels
 

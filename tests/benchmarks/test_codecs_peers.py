@@ -93,7 +93,6 @@ def test_four_bits_that_do_not_suffice(tmp_path: Path, stack: np.ndarray, reason
 @pytest.mark.parametrize("name", peers.IMAGE_CODECS)
 @pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2"])
 def test_codecs_of_imagecodecs(tmp_path: Path, name: str, dtype: str) -> None:
-    pytest.importorskip("imagecodecs")
     stack = np.random.default_rng(0).poisson(1, (3, 64, 72)).astype(dtype)
     one = go(peers.image_codec(name, stack, tmp_path, 2))
     assert one.path.stat().st_size < stack.nbytes and one.threads == 2
@@ -104,7 +103,6 @@ def test_codecs_of_imagecodecs(tmp_path: Path, name: str, dtype: str) -> None:
 
 
 def test_a_codec_that_cannot_be_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("imagecodecs")
     wide = peers.image_codec("JPEG2000", STACK.astype(np.int32), tmp_path, 1)
     assert str(wide) == "for 8 and 16 bits, not int32: JPEG2000"
     monkeypatch.setattr(peers, "find_spec", lambda name: None)

@@ -180,10 +180,10 @@ def test_what_the_system_says_names_the_file_first() -> None:
 
 def test_a_missing_package_is_no_fault_of_the_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*asked: str) -> Any:
-        raise MissingLibraryError(f"TIFF files need the package tifffile; {libraries.install('tiff')}")
+        raise MissingLibraryError(f"HDF5 files need the package h5py; {libraries.install('hdf5')}")
 
-    (here / "s" / "t.tif").write_bytes(b"II*\0" + bytes(20))
-    monkeypatch.setattr("mrcz_dask.formats.foreign.tiff.library", missing)
+    (here / "s" / "t.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(200))
+    monkeypatch.setattr("mrcz_dask.formats.foreign.arrays.library", missing)
     (rejected,) = discover(here / "s").rejected
     assert "pip install" in rejected.reason and "copy it again" not in rejected.reason
 
@@ -191,15 +191,15 @@ def test_a_missing_package_is_no_fault_of_the_file(here: Path, monkeypatch: pyte
 def test_the_command_that_installs_an_extra_works_where_the_package_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(MrczDaskError, match=r"pip install -e \S+\[tiff\]"):  # this is a checkout
-        libraries.library("no_such_package", "tiff", "TIFF files")
+    with pytest.raises(MrczDaskError, match=r"pip install -e \S+\[dm\]"):  # this is a checkout
+        libraries.library("no_such_package", "dm", "DM files")
     monkeypatch.setattr("mrcz_dask.__file__", str(tmp_path / "site-packages" / "mrcz_dask" / "__init__.py"))
-    assert libraries.install("tiff") == "pip install 'mrcz-dask[tiff]'"
+    assert libraries.install("dm") == "pip install 'mrcz-dask[dm]'"
     root = tmp_path / "my checkout"
     (root / "mrcz_dask").mkdir(parents=True)
     (root / "pyproject.toml").touch()
     monkeypatch.setattr("mrcz_dask.__file__", str(root / "mrcz_dask" / "__init__.py"))
-    assert libraries.install("tiff") == f"pip install -e '{root}[tiff]'"
+    assert libraries.install("dm") == f"pip install -e '{root}[dm]'"
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,6 @@ def session(folder: Path, *kinds: str) -> mrcz_dask.Session:
     ],
 )
 def test_events_stay_as_they_are(tmp_path: Path, kinds: Any, options: dict[str, Any], ends: str) -> None:
-    pytest.importorskip("tifffile")
-    pytest.importorskip("imagecodecs")
     plan = session(tmp_path / "movies", *kinds).koma(radius=1, **options)
     outcome = plan.run(tmp_path / "out", SERIAL, report=False)
     assert outcome.complete

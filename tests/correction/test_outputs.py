@@ -59,7 +59,6 @@ def test_rounding_is_unbiased_and_within_a_step(night: Path, tmp_path: Path, kom
 
 @pytest.mark.parametrize("format", ["mrcz", "mrcs", "tiff", "zarr"])
 def test_whole_counts(night: Path, tmp_path: Path, koma: Any, format: str) -> None:
-    pytest.importorskip("tifffile")
     koma(night, tmp_path / "exact", form="divide", dtype="float32")
     outcome = koma(night, tmp_path / "whole", form="divide", dtype="counts", format=format)
     assert outcome.complete

@@ -274,7 +274,6 @@ def test_an_easy_session_is_not_made_worse(tmp_path: Path) -> None:
 
 def test_events_and_a_refined_gain(tmp_path: Path) -> None:
     """RELION divides EER by our gain: what a detector with an uneven response recorded becomes flat."""
-    pytest.importorskip("imagecodecs")
     edge, blocks = 4096, (8, 512, 8, 512)  # RELION 3.1 takes no other frames of EER
     y, x = np.mgrid[:edge, :edge] / edge
     response = np.float32(1 + 0.3 * np.sin(6 * x) * np.cos(4 * y + 1))

@@ -7,6 +7,7 @@ from typing import Any
 import mrcfile
 import numpy as np
 import pytest
+import tifffile
 
 import mrcz_dask
 from mrcz_dask.convert.recompress import recompress
@@ -186,7 +187,6 @@ def test_what_fails_leaves_no_folder(night: Path, tmp_path: Path, koma: Any) -> 
 
 def test_movies_of_tiff_show_what_the_tiff_shows(night: Path, tmp_path: Path, koma: Any) -> None:
     """Programs reverse the rows of TIFF when they read it, and not those of MRC."""
-    tifffile = pytest.importorskip("tifffile")
     for path in night.glob("*.mrcz"):
         tifffile.imwrite(path.with_suffix(".tif"), mrcz_dask.read(path))
         path.unlink()
@@ -205,7 +205,6 @@ def test_outputs_that_were_recompressed_to_tiff_are_shown_alike(
     night: Path, tmp_path: Path, koma: Any
 ) -> None:
     """The movie and its defects, whatever its rows went through."""
-    pytest.importorskip("tifffile")
     koma(night, tmp_path / "koma", dtype="float32")
     other = tmp_path / "koma" / "tiff"
     for path in (tmp_path / "koma").glob("*.mrcz"):

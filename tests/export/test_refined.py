@@ -10,6 +10,7 @@ from typing import Any, get_args
 import mrcfile
 import numpy as np
 import pytest
+import tifffile
 
 import mrcz_dask
 from mrcz_dask.engine.clusters import ClientOptions
@@ -101,7 +102,6 @@ def test_the_script_runs_in_the_folder_wherever_it_is(
 
 
 def test_rows_of_tiff_are_reversed(recorded: Path, references: Path, tmp_path: Path, koma: Any) -> None:
-    tifffile = pytest.importorskip("tifffile")
     (tmp_path / "tiff").mkdir()
     for path in sorted((recorded / "night").glob("*.mrcs")):
         tifffile.imwrite(tmp_path / "tiff" / f"{path.stem}.tif", mrcz_dask.read(path)[:, ::-1])
@@ -188,7 +188,6 @@ def test_every_form_takes_the_pattern_off(tmp_path: Path, form: Any) -> None:
 
 def test_movies_of_electron_events(tmp_path: Path) -> None:
     """RELION and Warp divide EER by a gain in MRC; every program is told how the run made frames."""
-    pytest.importorskip("imagecodecs")
     params = named("standard", shape=(64, 64), frames=40, stacks=4, dose=0.05, seed=2)
     (tmp_path / "eer").mkdir()
     for k, stack in enumerate(simulate_session(params)):

@@ -5,6 +5,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -55,9 +56,6 @@ def test_texts_read_back_as_they_were(tmp_path: Path, mask: np.ndarray, rows: Fi
 @pytest.mark.parametrize("rows", ["top", "bottom"])
 @pytest.mark.parametrize("suffix", ["mrc", "tif"])
 def test_maps_read_back_as_they_were(tmp_path: Path, suffix: str, rows: FirstRow) -> None:
-    if suffix == "tif":
-        pytest.importorskip("tifffile")
-        pytest.importorskip("imagecodecs")
     mask = np.random.default_rng(0).random(SHAPE) < 0.1
     path = tmp_path / f"map.{suffix}"
     write_defects(path, mask, "map", rows)
@@ -167,7 +165,6 @@ FALCON = """<?xml version="1.0"?>
 
 
 def falcon_gain(path: Path, xml: str = FALCON) -> Path:
-    tifffile = pytest.importorskip("tifffile")
     tifffile.imwrite(path, np.ones(SHAPE, np.float32), extratags=[(65100, "s", 0, xml, True)])
     return path
 

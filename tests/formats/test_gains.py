@@ -5,6 +5,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+import tifffile
 
 from mrcz_dask.formats.digest import file_digest
 from mrcz_dask.formats.gains import read_reference, write_reference
@@ -38,8 +39,6 @@ def test_any_real_pixels_become_float32(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("suffix", ["tif", "gain"])
 def test_tiff_rows_are_in_the_order_of_the_file(tmp_path: Path, suffix: str) -> None:
-    tifffile = pytest.importorskip("tifffile")
-    pytest.importorskip("imagecodecs")
     path = tmp_path / f"g.{suffix}"
     tifffile.imwrite(path, IMAGE, compression="deflate")
     found = read_reference(path)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
 from mrcz_dask.api.reproduce import reproduce
@@ -121,8 +122,6 @@ def test_the_mdoc_beside_any_of_them(kind: str, name: str, tmp_path: Path) -> No
 
 
 def test_the_time_of_the_header(tmp_path: Path) -> None:
-    import tifffile
-
     tifffile.imwrite(
         tmp_path / "a.tif", counts_of(0), photometric="minisblack", datetime="2026:10:14 19:06:33"
     )

@@ -136,7 +136,6 @@ def open_hdf5(source: ByteSource, inside: str, params: InputParams, complain: Co
         h5py is not installed.
     """
     h5py = library("h5py", "hdf5", "HDF5 files")
-    library("imagecodecs", "hdf5", "HDF5 files")
     with opening(source.name, "an HDF5 file"):
         options = {} if source.path is None else {"locking": False}
         file = h5py.File(source.path or io.BufferedReader(Cursor(source)), "r", **options)
@@ -177,7 +176,8 @@ def open_zarr(path: Path, inside: str, params: InputParams, complain: Complain) 
     TruncatedError
         Chunks of some frames are missing, and `complain` raises.
     """
-    zarr = library("zarr", "formats", "Zarr stores")
+    import zarr
+
     name = str(path)
     with opening(name, "a Zarr array or group"):
         check_store(path)
@@ -317,12 +317,14 @@ def absent_frames(array: Any, folder: Path) -> list[int]:
     folder
         Folder of the store.
     """
+    from zarr.codecs import ShardingCodec
+
     shape, outer, inner = (
         (1, *sizes)[-3:] for sizes in (array.shape, array.shards or array.chunks, array.chunks)
     )
     within = [o // i for o, i in zip(outer, inner, strict=True)]
-    sharded = library("zarr.codecs", "formats", "Zarr stores").ShardingCodec
-    sharding = next((c for c in getattr(array.metadata, "codecs", ()) if isinstance(c, sharded)), None)
+    codecs = getattr(array.metadata, "codecs", ())
+    sharding = next((c for c in codecs if isinstance(c, ShardingCodec)), None)
     absent = np.zeros(shape[0], bool)
     for at in product(*(range(-(-size // step)) for size, step in zip(shape, outer, strict=True))):
         file = folder / array.path / array.metadata.encode_chunk_key(at[-len(array.shape) :])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.costs import check_cost
 from mrcz_dask.formats.foreign.tiff import LARGEST_PIXEL, TiffPages, TiffReader
 from mrcz_dask.formats.frames import FirstRow, FrameSource
-from mrcz_dask.formats.libraries import decoding, library, opening
+from mrcz_dask.formats.libraries import decoding, opening
 from mrcz_dask.formats.mrc.layout import Complain
 from mrcz_dask.formats.sidecar import read_sidecar
 from mrcz_dask.formats.source import ByteSource
@@ -75,7 +75,6 @@ class EerReader(FrameSource):
 
     def __init__(self, pages: TiffPages, params: InputParams) -> None:
         self._pages, self.name, self._params = pages, pages.name, params
-        self._codecs = library("imagecodecs", "eer", "EER files")
         start = first_events(pages)
         if start is None:
             raise FormatError(f"{self.name}: no page of electron events; expected an EER file")
@@ -139,10 +138,12 @@ class EerReader(FrameSource):
             runs, across, along = sizes
         else:
             runs, across, along = 8 if page.compression == COMPRESSIONS[0] else 7, 2, 2
+        import imagecodecs
+
         with phase("decode", self.shape[1] * self.shape[2]):
             even, steps = raw + b"\0" * (len(raw) % 2), _STEPS[self._params.eer_upsampling]
-            events = self._codecs.eer_decode(even, self.shape[1:], runs, across, along, superres=steps)
-        return events.view(np.uint8)  # type: ignore[no-any-return]
+            events = imagecodecs.eer_decode(even, self.shape[1:], runs, across, along, superres=steps)
+        return events.view(np.uint8)
 
     def _strips(self, page_number: int) -> tuple[Any, bytes]:
         page = self._pages.page(page_number)

@@ -168,7 +168,9 @@ class VirtualPixels(DatasetPixels):
 
 
 def _codecs() -> Any:
-    return library("imagecodecs", "hdf5", "HDF5 files")
+    import imagecodecs
+
+    return imagecodecs
 
 
 def _by_codec(function: str, raw: Raw, options: Options, nbytes: int, itemsize: int) -> Raw:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.checksummed import ChecksummedSource
 from mrcz_dask.formats.costs import check_cost
 from mrcz_dask.formats.frames import FirstRow, PixelSizes, native
-from mrcz_dask.formats.libraries import decoding, library, opening
+from mrcz_dask.formats.libraries import decoding, opening
 from mrcz_dask.formats.mrc.modes import half_super_resolution, unpack_into
 from mrcz_dask.formats.places import FORMATS
 from mrcz_dask.formats.provenance import plain
@@ -115,13 +115,11 @@ class TiffPages:
     ------
     FormatError, TruncatedError
         No TIFF file, or one whose list of pages leads out of the file.
-    MissingLibraryError
-        tifffile or imagecodecs is not installed.
     """
 
     def __init__(self, source: ByteSource) -> None:
-        tifffile = library("tifffile", "tiff", "TIFF and EER files")
-        library("imagecodecs", "tiff", "TIFF and EER files")
+        import tifffile
+
         self.source, self.name = source, source.name
         self._lock = threading.Lock()
         self.count = len(page_offsets(source))

@@ -16,7 +16,6 @@ from mrcz_dask.formats.checksummed import ChecksummedWriter, Raw
 from mrcz_dask.formats.compression.codecs import AIMS
 from mrcz_dask.formats.digest import stream_digest
 from mrcz_dask.formats.frame_writer import WRITER
-from mrcz_dask.formats.libraries import library
 from mrcz_dask.formats.sidecar import sidecar, signed
 from mrcz_dask.values.errors import DtypeError, ParameterError
 from mrcz_dask.values.timing import phase
@@ -51,8 +50,6 @@ class TiffWriter(ChecksummedWriter):
         Other pixels.
     ParameterError
         Another codec.
-    MissingLibraryError
-        tifffile or imagecodecs is not installed.
     SpaceError
         The folder cannot take the file.
     """
@@ -72,8 +69,9 @@ class TiffWriter(ChecksummedWriter):
             known = ", ".join(dtype.name for dtype in _TYPES)
             raise DtypeError(f"{target}: TIFF for other programs holds {known}, not {self.dtype}; cast first")
         name, level = parse_codec(codec)
-        tifffile = library("tifffile", "tiff", "TIFF and EER files")
-        imagecodecs: Any = library("imagecodecs", "tiff", "TIFF and EER files")
+        import imagecodecs
+        import tifffile
+
         compressors: dict[str, Callable[[bytes], bytes]] = {
             "deflate": lambda data: bytes(imagecodecs.deflate_encode(data, level=level)),
             "lzw": lambda data: bytes(imagecodecs.lzw_encode(data)),
@@ -104,7 +102,7 @@ class TiffWriter(ChecksummedWriter):
 
     def _write(self, i: int, raw: Raw) -> None:
         try:
-            self._tiff.write(iter([raw]), **self._page)
+            self._tiff.write(iter([bytes(raw)]), **self._page)
         except OSError as error:
             raise explain(error, self._path) from error
 

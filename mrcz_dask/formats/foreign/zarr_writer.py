@@ -12,7 +12,6 @@ from numpy.typing import DTypeLike, NDArray
 from mrcz_dask.formats.atomic import AtomicFolder, explain
 from mrcz_dask.formats.checksummed import ChecksummedWriter, Raw
 from mrcz_dask.formats.compression.codecs import Codec, check_chunk_size, check_codec, resolve
-from mrcz_dask.formats.libraries import library
 from mrcz_dask.formats.metadata import read_json, reading
 from mrcz_dask.formats.provenance import canonical
 from mrcz_dask.formats.sidecar import ATTRIBUTE, sealed
@@ -83,16 +82,19 @@ class ZarrWriter(ChecksummedWriter):
         self._folder.write(_CHUNK.format(i), raw)
 
     def _finish(self) -> None:
-        zarr, codec, blosc = library("zarr", "formats", "Zarr stores"), self._codec, None
+        import zarr.codecs
+
+        codec: Any = self._codec
+        blosc = None
         if codec is not None:
-            blosc = library("zarr.codecs", "formats", "Zarr stores").BloscCodec(
+            blosc = zarr.codecs.BloscCodec(
                 cname=codec.format,
                 clevel=codec.level,
-                shuffle=_SHUFFLES[codec.filter],
+                shuffle=_SHUFFLES[codec.filter],  # type: ignore[arg-type]
                 typesize=self.dtype.itemsize,
                 blocksize=codec.blocksize,
             )
-        size = {} if self._pixel_size is None else {"pixel_size": list(self._pixel_size)}
+        size: Any = {} if self._pixel_size is None else {"pixel_size": list(self._pixel_size)}
         try:
             array = zarr.create_array(
                 str(self._folder.place),
