@@ -17,7 +17,7 @@ from mrcz_dask.session.simulation import TRUTH, write_session
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import KomaParams, OutlierParams, Settings, WriteParams
 
-NIGHT = named("standard", shape=(64, 80), frames=6, stacks=7, seed=3, hot=(0.005, 0.01), dead=0.001, dose=2)
+NIGHT = named("standard", shape=(64, 80), frames=6, stacks=5, seed=3, hot=(0.005, 0.01), dead=0.001, dose=2)
 
 Koma = Callable[..., Outcome]
 

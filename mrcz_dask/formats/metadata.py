@@ -118,10 +118,16 @@ def open_whole(path: Path, remedy: str = COPY_AGAIN) -> Any:
     Raises
     ------
     DamagedError
-        It is large, and fewer files are there than it has chunks.
+        It is not there or damaged, or is large and fewer files are there than it has chunks.
     """
-    array = open_node(path, remedy)
+    zarr = _checked_zarr()
     with reading(str(path), "a Zarr array", remedy):
+        if not (path / ZARR_FILE).is_file():
+            raise DamagedError(f"{path}: {ZARR_FILE} is gone; {remedy}")
+        # zarr.open would read this file once more, and take several times as long
+        about = parse_json(read_file(path / ZARR_FILE, LARGEST), str(path), remedy)
+        place = zarr.storage.StorePath(zarr.storage.LocalStore(path, read_only=True))
+        array = zarr.Array(zarr.AsyncArray.from_dict(place, about))
         files = sum(file.is_file() for file in path.rglob("*")) - 1  # beside zarr.json
         if array.nbytes > LARGEST and files < array.nchunks:
             raise DamagedError(f"{path}: {files} of its {array.nchunks} chunks are there; {remedy}")

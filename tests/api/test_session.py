@@ -35,13 +35,13 @@ def test_opening_reads_no_frame(night: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(StackReader, "frame", lambda *_: pytest.fail("a frame was read"))
     session = mrcz_dask.open_session(night)
-    assert len(session) == len(session.stacks) == 7
+    assert len(session) == len(session.stacks) == 5
     frames = session.stacks[3].frames
     assert frames.shape == (6, 64, 80) and frames.chunks == ((1,) * 6, (64,), (80,))
     plan = session.koma(radius=2)
     assert plan.corrected[3].shape == (6, 64, 80) and plan.corrected[3].dtype == np.float32
     assert plan.masks[-1].dtype == bool and plan.references[0].shape == (64, 80)
-    assert len(plan.corrected) == 7 and len(plan.corrected[2:4]) == 2
+    assert len(plan.corrected) == 5 and len(plan.corrected[2:4]) == 2
     assert "memory" in str(plan) and session.stacks[3].name in str(plan)
     assert "<table>" in plan._repr_html_()
 
@@ -102,8 +102,8 @@ def test_sums_are_shared(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         preparing, "sum_frames", lambda task, *more: (read.append(task.name), inner(task, *more))[1]
     )
     plan = mrcz_dask.open_session(night).koma(radius=2)
-    dask.compute(plan.masks[0], plan.corrected[0], plan.corrected[5], scheduler="synchronous")
-    assert len(read) == len(set(read)) == 7
+    dask.compute(plan.masks[0], plan.corrected[0], plan.corrected[4], scheduler="synchronous")
+    assert len(read) == len(set(read)) == 5
 
 
 def test_anybodys_arrays(night: Path, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_given_masks_and_doses(night: Path) -> None:
     arrays = [stack.frames for stack in mrcz_dask.open_session(night).stacks]
     mask = np.zeros((64, 80), bool)
     mask[3, 4] = True
-    plan = mrcz_dask.koma(arrays, radius=2, method="plain", masks=[mask] * 7, doses=[2.0] * 7)
+    plan = mrcz_dask.koma(arrays, radius=2, method="plain", masks=[mask] * 5, doses=[2.0] * 5)
     assert (plan.masks[3].compute() == mask).all()
     corrected = plan.corrected[3].compute()
     assert len(set(corrected[:, 3, 4].tolist())) == 1  # filled, the same in every frame
@@ -129,16 +129,16 @@ def test_given_masks_and_doses(night: Path) -> None:
 
 def test_a_bad_stack_is_its_own_failure(night: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mrcz_dask.report.page.page", lambda data: "drawn by other tests")
-    victim = mrcz_dask.open_session(night).stacks[6]
+    victim = mrcz_dask.open_session(night).stacks[4]
     content = bytearray(victim.path.read_bytes())
     content[2000:2100] = bytes(100)
     victim.path.write_bytes(content)
     plan = mrcz_dask.open_session(night).koma(radius=2, dtype="float32")
     outcome = plan.run(tmp_path / "out", ALONE)
     assert set(outcome.failed) == {victim.name}
-    assert len(outcome.outputs) == 6 and (tmp_path / "out" / "report.html").exists()
+    assert len(outcome.outputs) == 4 and (tmp_path / "out" / "report.html").exists()
     with pytest.raises(SessionError, match=victim.name):
-        plan.corrected[6].compute()
+        plan.corrected[4].compute()
     assert plan.corrected[0].compute().tobytes() == mrcz_dask.read(outcome.outputs[0]).tobytes()
 
 

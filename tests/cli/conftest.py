@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from mrcz_dask.cli import app
-from tests.nights import write_night
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,3 @@ def mrcz(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         return Shown(int(exit_.value.code or 0), shown.out, shown.err)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def simulated_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five stacks: the command line is tested more often than the main job."""
-    return write_night(tmp_path_factory, stacks=5)

@@ -32,7 +32,7 @@ def test_other_parameters(night: Path, mrcz: Any, options: str) -> None:
 
 
 def test_another_folder(night: Path, tmp_path: Path, mrcz: Any) -> None:
-    assert mrcz("koma", night, "-o", tmp_path / "elsewhere", "--workers", 0).code == 0
+    assert mrcz("koma", night, "--radius", 1, "-o", tmp_path / "elsewhere", "--workers", 0).code == 0
     path = output(tmp_path / "elsewhere", "normalized")
     shown = mrcz("reproduce", path)
     assert shown.code == 1
@@ -52,7 +52,7 @@ def test_a_changed_input_is_named(night: Path, mrcz: Any) -> None:
 
 
 def test_a_missing_input_is_named(night: Path, mrcz: Any) -> None:
-    assert mrcz("koma", night, "--workers", 0).code == 0
+    assert mrcz("koma", night, "--radius", 1, "--workers", 0).code == 0
     path = output(night / "koma", "normalized")
     missing = sorted(night.glob("*.mrcz"))[2]
     missing.unlink()

@@ -35,7 +35,7 @@ def counts(k: int, doses: tuple[float, ...] = (4.0,) * 8) -> Counts:
 
 def session(folder: Path, third: NDArray[Any], dose: float = 4.0) -> Path:
     folder.mkdir(parents=True)
-    for k in range(7):
+    for k in range(1, 6):
         frames = third if k == 3 else counts(k, (dose,) * 8).astype(third.dtype)
         mrcz_dask.write(folder / f"s{k}_20260102_0304{k:02d}.mrcz", frames, durable=False)
     return folder
@@ -46,7 +46,7 @@ def output(out: Path) -> Path:
 
 
 def run(koma: Koma, night: Path, out: str = "koma", **options: Any) -> Path:
-    """Run over a session and return the output of its fourth stack."""
+    """Run over a session and return the output of s3."""
     koma(night, night / out, **options)
     return output(night / out)
 

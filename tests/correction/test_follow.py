@@ -34,6 +34,7 @@ from mrcz_dask.values.messages import (
 )
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.records import StackResult
+from tests.nights import write_night
 
 Step = Callable[[], None]
 # No break is looked for in seven stacks: none of them would be final before the end.
@@ -94,12 +95,18 @@ def followed(
     return follow(watcher, plan, SerialClient(), listen, how, stop, clock)
 
 
-@pytest.fixture
-def batch(night: Path, tmp_path: Path, koma: Any) -> dict[str, bytes]:
+@pytest.fixture(scope="module")
+def simulated_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven stacks: some are final while others still come."""
+    return write_night(tmp_path_factory, stacks=7)
+
+
+@pytest.fixture(scope="module")
+def batch(simulated_night: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The bytes of a run over the finished folder."""
-    plan = make_plan(night, tmp_path / "batch", Settings(koma=KOMA))
-    assert carry_out(plan, SerialClient()).complete
-    return contents(tmp_path / "batch")
+    out = tmp_path_factory.mktemp("follow") / "batch"
+    assert carry_out(make_plan(simulated_night, out, Settings(koma=KOMA)), SerialClient()).complete
+    return contents(out)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcz_dask.correction import judged_stacks
@@ -90,6 +90,7 @@ def known(assessment: JudgedStacks, stop: int) -> list[str]:
     return [repr((one.entry.name, one.verdict, one.original, one.groups)) for one in assessment.stacks[:stop]]
 
 
+@settings(max_examples=40)
 @given(drawn=arrivals())
 def test_increments_give_what_one_update_gives(drawn: Arrivals) -> None:
     growing, whole = JudgedStacks(drawn.settings), JudgedStacks(drawn.settings)
@@ -106,6 +107,7 @@ def test_increments_give_what_one_update_gives(drawn: Arrivals) -> None:
     assert growing.epochs == whole.epochs
 
 
+@settings(max_examples=40)
 @given(drawn=arrivals(), change=st.randoms(use_true_random=False))
 def test_stacks_that_go_or_come_between_are_taken_in(drawn: Arrivals, change: Any) -> None:
     some = [one for one in drawn.stacks if change.random() < 0.9]

@@ -82,7 +82,7 @@ def test_the_listener_is_told(night: Path, koma: Any) -> None:
     assert (
         phases == [e.phase for e in heard if isinstance(e, PhaseFinished)] == ["sums and masks", "correction"]
     )
-    assert sum(isinstance(e, StackDone) for e in heard) == 14
+    assert sum(isinstance(e, StackDone) for e in heard) == 10
     started = [e for e in heard if isinstance(e, PhaseStarted)]
     assert {e.bytes for e in started} == {sum(p.stat().st_size for p in night.glob("*.mrcz"))}
 
@@ -138,7 +138,7 @@ class TestWhatGoesWrong:
         (failure,) = outcome.failures
         assert failure.name == victim.name
         assert "were summed" in failure.reason and "run again" in failure.reason
-        assert len(outcome.results) == 6
+        assert len(outcome.results) == 4
         assert not list((night / "koma").glob(f"{victim.stem}*"))
         assert hidden(night / "koma") == []
 
@@ -149,7 +149,7 @@ class TestWhatGoesWrong:
         )
         (failure,) = outcome.failures
         assert victim.name in failure.reason
-        assert len(outcome.results) == 6
+        assert len(outcome.results) == 4
 
     @pytest.mark.parametrize("write", WRITES)
     def test_a_full_disk_is_named_and_leaves_nothing(
@@ -165,9 +165,9 @@ class TestWhatGoesWrong:
         heard: list[Message] = []
         outcome = koma(night, write=write, listen=lambda e: (heard.append(e), fill(e)))
         assert outcome.results == ()
-        assert len(outcome.failures) == 7
+        assert len(outcome.failures) == 5
         assert all("No space left" in f.reason and "free some space" in f.reason for f in outcome.failures)
-        assert sum(isinstance(e, StackFailed) for e in heard) == 7
+        assert sum(isinstance(e, StackFailed) for e in heard) == 5
         assert {p.name for p in (night / "koma").iterdir()} <= {"session.zarr", "events.jsonl", "MANIFEST"}
 
     def test_a_journal_that_cannot_be_written_is_a_warning(self, night: Path, koma: Any) -> None:
@@ -190,7 +190,7 @@ class TestWhatGoesWrong:
         monkeypatch.setattr(finishing, "fit_stack", sometimes)
         outcome = koma(night)
         assert [f.reason for f in outcome.failures] == ["ZeroDivisionError: nobody foresaw this"]
-        assert len(outcome.results) == 6
+        assert len(outcome.results) == 4
 
     def test_an_interrupted_run_leaves_nothing_half_written(
         self, night: Path, tmp_path: Path, koma: Any

@@ -10,6 +10,7 @@ from mrcz_dask.correction.outputs import RECIPE_VERSION
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import DamagedError, FormatError, ReferenceNotFoundError
+from tests.nights import run_koma
 
 
 @pytest.mark.parametrize("form", ["subtract", "subtract-raw", "divide"])
@@ -30,11 +31,18 @@ def test_corrected_counts_are_the_normalized_floats_bit_for_bit(
         )
 
 
+@pytest.fixture(scope="module")
+def recompressed(simulated_night: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of recompressed stacks, and the store that belongs to them, which nothing may change."""
+    out = tmp_path_factory.mktemp("opening") / "counts"
+    run_koma(simulated_night, out, write="recompressed", method="plain")
+    return out
+
+
 @pytest.fixture
-def counts(night: Path, tmp_path: Path, koma: Any) -> Path:
-    """A folder of recompressed stacks, and the store that belongs to them."""
-    koma(night, tmp_path / "counts", write="recompressed", method="plain")
-    return tmp_path / "counts"
+def counts(recompressed: Path, tmp_path: Path) -> Path:
+    """A copy of both."""
+    return Path(shutil.copytree(recompressed, tmp_path / "counts"))
 
 
 def first(folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """Outliers that only many stacks show, in runs over a session."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,33 +37,40 @@ def run(folder: Path, out: Path, pool: int = 16) -> Outcome:
     return carry_out(make_plan(folder, out, settings), SerialClient())
 
 
+@pytest.fixture(scope="module")
+def pooled(night: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """A run in which outliers are found from many stacks, which nothing may change."""
+    return run(night, tmp_path_factory.mktemp("pooled") / "out")
+
+
 def masks(outcome: Outcome) -> list[np.ndarray]:
     folder, stems = outcome.plan.folder, [entry.stem for entry in outcome.plan.stacks]
     return [mrcz_dask.read(folder / f"{stem}_mask.mrc").squeeze() > 0 for stem in stems]
 
 
-def test_lasting_outliers_are_in_masks_footers_and_lazy_arrays(night: Path, tmp_path: Path) -> None:
-    runs = {pool: run(night, tmp_path / str(pool), pool) for pool in (0, 16)}
-    alone, pooled = (masks(runs[pool]) for pool in (0, 16))
+def test_lasting_outliers_are_in_masks_footers_and_lazy_arrays(
+    night: Path, pooled: Outcome, tmp_path: Path
+) -> None:
+    alone, found_in_all = masks(run(night, tmp_path / "alone", 0)), masks(pooled)
     truth = [stack.truth.mask for stack in simulate_session(NIGHT)]
-    found = [sum((m & t).sum() for m, t in zip(some, truth, strict=True)) for some in (alone, pooled)]
+    found = [sum((m & t).sum() for m, t in zip(some, truth, strict=True)) for some in (alone, found_in_all)]
     assert found[1] > 1.5 * found[0]
-    assert found[1] >= 0.9 * sum(m.sum() for m in pooled)
-    assert all((p >= a).all() for a, p in zip(alone, pooled, strict=True))
-    assert [r.hot + r.dead for r in runs[16].results] == [m.sum() for m in pooled]
+    assert found[1] >= 0.9 * sum(m.sum() for m in found_in_all)
+    assert all((p >= a).all() for a, p in zip(alone, found_in_all, strict=True))
+    assert [r.hot + r.dead for r in pooled.results] == [m.sum() for m in found_in_all]
 
     plan = mrcz_dask.open_session(night).koma(radius=8, cache=tmp_path / "cache")
     lazy = dask.compute(*plan.masks, scheduler="threads", num_workers=8)  # which find the same at once
-    assert np.array_equal(lazy, pooled)
-    steps = mrcz_dask.read_footer(runs[16].outputs[5])["provenance"]
+    assert np.array_equal(lazy, found_in_all)
+    steps = mrcz_dask.read_footer(pooled.outputs[5])["provenance"]
     evidence = steps[0]["inputs"][1]
     assert len(evidence["names"]) == 14 and evidence["block"] == [0, 12]
-    assert sum(steps[0]["results"]["pooled"].values()) == pooled[5].sum() - alone[5].sum()
+    assert sum(steps[0]["results"]["pooled"].values()) == found_in_all[5].sum() - alone[5].sum()
 
 
-def test_stacks_that_show_nothing_are_not_asked(night: Path, tmp_path: Path) -> None:
-    outcome, store = run(night, tmp_path / "out"), SessionStore(tmp_path / "out" / "session.zarr")
-    known = [record for entry in outcome.plan.stacks if (record := store.record(entry.stem))]
+def test_stacks_that_show_nothing_are_not_asked(pooled: Outcome) -> None:
+    store = SessionStore(pooled.plan.store)
+    known = [record for entry in pooled.plan.stacks if (record := store.record(entry.stem))]
     poor = replace(known[1], status="implausible")
     settings = Settings(koma=KomaParams(radius=2))
     plain = Pools(known, str(store.path), settings)
@@ -76,9 +84,9 @@ def test_stacks_that_show_nothing_are_not_asked(night: Path, tmp_path: Path) -> 
     assert Pools(known, "", Settings(koma=KomaParams(pool=0))).of(3) is None
 
 
-def test_damage_is_found_while_strips_are_read(night: Path, tmp_path: Path) -> None:
-    outcome, store = run(night, tmp_path / "out"), SessionStore(tmp_path / "out" / "session.zarr")
-    stem = outcome.plan.stacks[3].stem
+def test_damage_is_found_while_strips_are_read(pooled: Outcome, tmp_path: Path) -> None:
+    store = SessionStore(shutil.copytree(pooled.plan.store, tmp_path / "session.zarr"))
+    stem = pooled.plan.stacks[3].stem
     whole = np.concatenate(list(store.strips(stem, "sum")))
     assert np.array_equal(whole, store.load(stem, "sum"))
     chunk = next(path for path in (store.path / "stacks" / stem / "sum").rglob("0") if path.is_file())

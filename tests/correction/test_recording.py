@@ -43,7 +43,7 @@ class TestProvenance:
 
     def test_holds_what_was_decided(self, night: Path, koma: Any) -> None:
         outcome = koma(night)
-        result = outcome.results[3]
+        result = outcome.results[2]
         footer = mrcz_dask.read_footer(night / "koma" / result.output) or {}
         outliers, window, write = footer["provenance"][-3:]
         own, added = outliers["results"]["mask"], outliers["results"]["pooled"]
@@ -51,7 +51,7 @@ class TestProvenance:
         assert outliers["inputs"][0]["name"] == result.name
         assert outliers["inputs"][1]["names"] == [s.name for s in outcome.plan.stacks]
         names = [s.name for s in outcome.plan.stacks]
-        assert window["inputs"][0]["names"] == [names[k] for k in (1, 2, 4, 5)]
+        assert window["inputs"][0]["names"] == [names[k] for k in (0, 1, 3, 4)]
         assert all(len(d) == 32 for d in window["inputs"][0]["digests"])
         assert window["results"]["correlated_noise"] == result.noise
         assert window["results"]["acquired_from"] == "mdoc"

@@ -38,6 +38,13 @@ def edges(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return list(write_session(tmp_path_factory.mktemp("edges") / "edges", EDGE))
 
 
+@pytest.fixture(scope="module")
+def kept_edges(edges: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """A run over these that leaves the edge in the frames."""
+    out = tmp_path_factory.mktemp("edges") / "out"
+    return koma(edges[0].parent, out, KomaParams(radius=4, groups="none"))
+
+
 def koma(session: Path, out: Path, koma: KomaParams) -> Outcome:
     settings = Settings(koma=koma, write=WRITE, contrast=CONTRAST)
     return carry_out(make_plan(session, out, settings), SerialClient())
@@ -53,9 +60,8 @@ def score(outcome: Outcome, paths: list[Path], k: int) -> RemovedScore:
     return score_removed(np.asarray(before - after, np.float32), truth, mask)
 
 
-def test_the_edge_of_a_hole_stays(edges: list[Path], tmp_path: Path) -> None:
-    koma_params = KomaParams(radius=4, groups="none")
-    outcome = koma(edges[0].parent, tmp_path / "out", koma_params)
+def test_the_edge_of_a_hole_stays(edges: list[Path], kept_edges: Outcome, tmp_path: Path) -> None:
+    outcome = kept_edges
     for result in outcome.results:
         assert any(text.startswith(SMOOTH_KEPT) for text in result.caveats)
     step = last_steps(read_footer(outcome.plan.folder / outcome.results[4].output) or {})["koma"]
@@ -73,11 +79,10 @@ def test_the_edge_of_a_hole_stays(edges: list[Path], tmp_path: Path) -> None:
     assert LOST not in (verdict_on(outcome.results) or "")
 
 
-def test_arrays_keep_it_too(edges: list[Path], tmp_path: Path) -> None:
-    outcome = koma(edges[0].parent, tmp_path / "out", KomaParams(radius=4, groups="none"))
+def test_arrays_keep_it_too(edges: list[Path], kept_edges: Outcome) -> None:
     arrays = [mrcz_dask.open_stack(path) for path in edges]
     lazy = mrcz_dask.koma(arrays, radius=4, contrast=CONTRAST).corrected[4].compute(scheduler="sync")
-    written = mrcz_dask.read(outcome.plan.folder / outcome.results[4].output)
+    written = mrcz_dask.read(kept_edges.plan.folder / kept_edges.results[4].output)
     np.testing.assert_array_equal(lazy, written)
 
 

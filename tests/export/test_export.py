@@ -45,7 +45,7 @@ def test_one_mask_in_every_form_and_movies_that_everybody_reads(
 ) -> None:
     outcome, folder = corrected_night, corrected_night.plan.folder
     done = export(folder, tmp_path / "out", program, OPTICS)
-    assert len(done.movies) == 7
+    assert len(done.movies) == 5
     store = SessionStore(folder / "session.zarr")
     for result in outcome.results:
         stem = Path(result.output).stem

@@ -120,11 +120,15 @@ def test_rows_of_tiff_are_reversed(recorded: Path, references: Path, tmp_path: P
 def test_what_cannot_be_handed_on_is_named(
     recorded: Path, references: Path, tmp_path: Path, koma: Any
 ) -> None:
+    mrcz = tmp_path / "mrcz"
+    mrcz.mkdir()
+    for path in sorted((recorded / "mrcz").glob("*.mrcz"))[:3]:
+        shutil.copy(path, mrcz)
     with pytest.raises(
         SessionError, match=r"only \.mrc, \.mrcs, \.tif, \.tiff, \.eer can be handed on|no movie"
     ):
-        koma(recorded / "mrcz", tmp_path / "mrcz", radius=6, write="references")
-        export_refined_gain(tmp_path / "mrcz", recorded / "mrcz", tmp_path / "out", "relion", OPTICS)
+        koma(mrcz, tmp_path / "refs", radius=6, write="references")
+        export_refined_gain(tmp_path / "refs", mrcz, tmp_path / "out", "relion", OPTICS)
     with pytest.raises(PlaceError, match="expected the output folder of koma --write references"):
         export_refined_gain(recorded / "night", recorded / "night", tmp_path / "out", "relion", OPTICS)
     night = tmp_path / "night"

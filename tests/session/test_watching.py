@@ -34,18 +34,18 @@ def names(watcher: Watcher) -> set[str]:
 
 
 def test_a_stack_is_taken_when_it_has_not_changed_for_long_enough(watcher: Watcher, clock: Clock) -> None:
-    assert watcher.scan().unsettled == 7
+    assert watcher.scan().unsettled == 5
     clock.now = 9.9
     assert names(watcher) == set()
     clock.now = 10
-    assert len(names(watcher)) == 7
+    assert len(names(watcher)) == 5
     assert watcher.scan().unsettled == 0
 
 
 def test_one_that_is_much_older_than_the_newest_is_taken_at_once(watcher: Watcher, night: Path) -> None:
     newest = sorted(night.glob("*.mrcz"))[0]
     os.utime(newest, (1e9 + 10, 1e9 + 10))
-    assert len(names(watcher)) == 6
+    assert len(names(watcher)) == 4
     assert newest.name not in names(watcher)
 
 
@@ -97,7 +97,7 @@ def test_a_second_format_of_a_stack_leaves_the_name_of_the_first_output(
     path = sorted(night.glob("*.mrcz"))[0]
     watcher.scan()
     clock.now = 10
-    assert len(watcher.scan().discovery.stacks) == 7
+    assert len(watcher.scan().discovery.stacks) == 5
     shutil.copyfile(path, path.with_suffix(".mrc"))
     watcher.scan()
     clock.now = 20
@@ -121,4 +121,4 @@ def test_a_link_that_leads_nowhere_settles_and_is_named(
     seen = watcher.scan()
     assert seen.unsettled == 0
     assert (name in {one.path.name for one in seen.discovery.rejected}) == (what != "broken mdoc")
-    assert len(seen.discovery.stacks) == (8 if what == "broken mdoc" else 7)
+    assert len(seen.discovery.stacks) == (6 if what == "broken mdoc" else 5)
