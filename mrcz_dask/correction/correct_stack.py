@@ -188,14 +188,19 @@ def _caveats(task: CorrectionTask) -> tuple[str, ...]:
     members = (*task.short, *task.long)
     dose_spread = spread([m.mean / m.n for m in members])
     if task.copies:
-        caveats.append(f"{COPY} {some(task.copies)}: not used as each other's reference")
+        caveats.append(
+            f"{COPY} {some(task.copies)}: not used as each other's reference; remove those you do not need"
+        )
     if task.same_specimen:
         caveats.append(
             f"{task.same_specimen} of the neighbors in its reference show its specimen: some of it goes with "
             "the pattern; run again without --trust-reference"
         )
     if task.groups:
-        caveats.append(f"{GROUP} {'; '.join(f'{group.name}, {group.reason}' for group in task.groups)}")
+        caveats.append(
+            f"{GROUP} {'; '.join(f'{group.name}, {group.reason}' for group in task.groups)}; "
+            "--groups says it otherwise"
+        )
     if not record.sound:
         caveats.append(
             f"outlier mask {record.status}: {UNTOUCHED}, only pixels that are not finite were filled"
@@ -207,13 +212,20 @@ def _caveats(task: CorrectionTask) -> tuple[str, ...]:
         )
     elif not members:
         outside = " that shows another specimen" if task.groups else ""
-        caveats.append(f"no usable neighbor{outside}: {UNTOUCHED}")
+        caveats.append(
+            f"no usable neighbor{outside}: {UNTOUCHED}; try a larger --radius, or movies of other specimens"
+        )
     elif dose_spread > koma.dose_spread:
-        caveats.append(f"doses in the window spread by {dose_spread:.0%} of their median")
+        caveats.append(
+            f"doses in the window spread by {dose_spread:.0%} of their median; if the pattern is "
+            "added to every frame, and does not go with the dose, use --form subtract-raw"
+        )
     if record.sound and task.score is not None and not task.usable:
-        caveats.append("high contrast: corrected, but no reference for others")
+        caveats.append("high contrast: corrected, but no reference for others; look at its image")
     if task.provisional:
-        caveats.append("provisional: later stacks of the session will join its window")
+        caveats.append(
+            "provisional: it is written again once later stacks have joined its window; use it then"
+        )
     return tuple(caveats)
 
 
@@ -227,7 +239,10 @@ def _caveats_of_references(references: WindowReferences, highest: float | None) 
     if references.left_out:
         moves, limit = references.movement.seen, 100 * references.limit
         why = "moves with the specimen" if moves else f"a detector shows at most {limit:g} %"
-        yield f"{SMOOTH_KEPT}: it is {100 * max(references.smooth):.2g} % of its references, and {why}"
+        yield (
+            f"{SMOOTH_KEPT}: it is {100 * max(references.smooth):.2g} % of its references, and {why}; "
+            "--trust-reference takes it off"
+        )
 
 
 def _caveat_of_quiet(

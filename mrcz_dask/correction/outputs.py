@@ -89,6 +89,8 @@ class NormalizedOutput(StackOutput):
         ready = self._ready.at_dose(dose)
         if self._steps is not None:
             step, offset = self._steps
+            if self.task.settings.write.dtype == "counts":
+                ready = ready.drawn(self._key, k)
             rounded, moments = ready.apply_rounded(frame, step, self._key, k, offset)
             stats = from_moments(rounded.size, moments)
             self._writer.append(rounded.astype(self._writer.dtype, copy=False), owned=True, stats=stats)
@@ -198,6 +200,7 @@ def open_output(exposed: GainedFrames, task: CorrectionTask, findings: Findings)
     dtype, four_bit = np.dtype(np.int16), False
     if counts:
         dtype, four_bit = type_of_counts(task, ready, exposed)
+        stored["filled"] = "poisson draws"
     elif steps is not None:
         stored |= {"scale": steps[0], "offset": steps[1] + task.record.offset}
     else:

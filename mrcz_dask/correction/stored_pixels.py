@@ -12,7 +12,9 @@ from mrcz_dask.formats.writers import stored_type
 from mrcz_dask.gain.applied import GainedFrames
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.noise.correlation import FINENESS
+from mrcz_dask.numerics.outliers.filling import poisson
 from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.numerics.philox import HIGHEST, key_of
 from mrcz_dask.numerics.reference.correction import ReadyCorrection
 from mrcz_dask.numerics.reference.rounding import TOLERATED, fine_step, int16_steps, step_that_fits
 from mrcz_dask.values.errors import DtypeError
@@ -73,9 +75,10 @@ def type_of_counts(
             f"{task.path}: its pixels are {record.dtype} from {record.low:g}; --dtype counts expects whole "
             "counts of 0 and more: write --dtype int16 or float32"
         )
-    high = _bound(task, ready, exposed)
+    bound = np.array([_bound(task, ready, exposed)])
+    high = float(poisson(bound, np.array([HIGHEST]))[0])  # a draw around no more than the bound
     if high > (NIBBLE if format == "mrcs" else BYTE):  # hot pixels, which are filled, are in the bound
-        high = _extremes(task, ready, exposed)[1]
+        high = _extremes(task, ready, exposed, key_of(record.digest))[1]
     return stored_type(format, np.int8 if high <= BYTE else np.int16, 0, math.ceil(high))
 
 
@@ -92,13 +95,17 @@ def _bound(task: CorrectionTask, ready: ReadyCorrection, exposed: GainedFrames) 
     return ready.largest(-bound, bound, factor)
 
 
-def _extremes(task: CorrectionTask, ready: ReadyCorrection, exposed: GainedFrames) -> tuple[float, float]:
-    """Correct all frames, and return the lowest and the highest pixel."""
+def _extremes(
+    task: CorrectionTask, ready: ReadyCorrection, exposed: GainedFrames, key: int | None = None
+) -> tuple[float, float]:
+    """Correct all frames, with outliers drawn where a `key` is given; return the lowest and highest pixel."""
+    low, high = math.inf, -math.inf
     with phase("apply"):
-        weight, dose = ready.correction.weight, task.record.dose
-        corrected = (ready.at_dose(relative_dose(frame, weight, dose)).apply(frame) for frame in exposed)
-        lows, highs = zip(*((float(frame.min()), float(frame.max())) for frame in corrected), strict=True)
-    return min(lows), max(highs)
+        for k, frame in enumerate(exposed):
+            its = ready.at_dose(relative_dose(frame, ready.correction.weight, task.record.dose))
+            corrected = (its if key is None else its.drawn(key, k)).apply(frame)
+            low, high = min(low, float(corrected.min())), max(high, float(corrected.max()))
+    return low, high
 
 
 def _noise(task: CorrectionTask) -> float:

@@ -236,7 +236,7 @@ def _job(settings: QueueSettings, estimate: MemoryEstimate) -> dict[str, Any]:
     """Return a job's arguments for dask-jobqueue."""
     life, spread = settings.lives
     memory = {f"DASK_{name.upper().replace('.', '__')}": str(value) for name, value in WORKER_MEMORY.items()}
-    variables = environment() | ONE_THREAD | memory | costs.settings()
+    variables = environment() | ONE_THREAD | memory | costs.limit_for_workers()
     exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     return {
         "cores": settings.cores,

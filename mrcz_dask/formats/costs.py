@@ -33,8 +33,8 @@ _GROUP_FILES = (
 _FREE = 0.5  # share of free memory or disk that one file may take
 
 
-def settings() -> dict[str, str]:
-    """Return the size limit for input files as an environment variable for new workers; empty if not set."""
+def limit_for_workers() -> dict[str, str]:
+    """Return the size limit for input files as an environment variable for new workers, if it is set."""
     return {LARGEST: os.environ[LARGEST]} if LARGEST in os.environ else {}
 
 

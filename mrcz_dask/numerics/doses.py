@@ -169,7 +169,11 @@ def partly_blank_note(
 def blank_note(blank: Sequence[int], n: int) -> tuple[str, ...]:
     """Return a sentence that says which of a stack's n frames are blank; empty if none is."""
     which = f"{len(blank)} of {n} frames are blank ({in_runs(blank)})"
-    return (f"{which}: kept as they are, and left out of the dose",) if blank else ()
+    return (
+        (f"{which}: kept as they are, and left out of the dose; leave them out in the next program",)
+        if blank
+        else ()
+    )
 
 
 def middle_doses(means: Sequence[float]) -> list[float]:

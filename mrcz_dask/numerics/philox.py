@@ -17,6 +17,7 @@ from mrcz_dask.numerics.kernels import compiled
 ROUNDS = 10
 TILE = 4096
 BLOCKS = TILE // 8
+HIGHEST = 1 - 2.0**-53  # that `uniform` gives
 
 
 class Purpose(IntEnum):

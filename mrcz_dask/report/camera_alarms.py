@@ -112,7 +112,7 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True)
-class Gain:
+class GainAge:
     """Record of the age of a gain reference, and whether a new one is due.
 
     Attributes
@@ -148,7 +148,7 @@ class Judgement:
 
     alarms: tuple[Alarm, ...]
     charts: dict[str, Chart]
-    gain: Gain
+    gain: GainAge
     sentence: str
 
 
@@ -197,7 +197,7 @@ def _lines(sessions: Sequence[CameraSession]) -> list[Alarm]:
     return alarms
 
 
-def _gain(sessions: Sequence[CameraSession], chart: Chart) -> Gain:
+def _gain(sessions: Sequence[CameraSession], chart: Chart) -> GainAge:
     """Return the age of the gain reference, and whether a new one is due."""
     first = max((k for k, s in enumerate(sessions) if s.new_gain), default=0)
     own = sessions[first:]
@@ -205,7 +205,7 @@ def _gain(sessions: Sequence[CameraSession], chart: Chart) -> Gain:
     losses = [s.lost for s in own if s.lost is not None]
     lost = statistics.median(losses[-LAST:]) if losses else None
     grown = any(one.rises and one.first >= first for one in chart.excursions)
-    return Gain(
+    return GainAge(
         first=first,
         seen=bool(sessions[first].new_gain),
         sessions=len(own),
@@ -217,7 +217,7 @@ def _gain(sessions: Sequence[CameraSession], chart: Chart) -> Gain:
     )
 
 
-def _sentence(sessions: Sequence[CameraSession], gain: Gain, alarms: Sequence[Alarm]) -> str:
+def _sentence(sessions: Sequence[CameraSession], gain: GainAge, alarms: Sequence[Alarm]) -> str:
     """Return what is due in a sentence or two."""
     if gain.due and gain.then is not None and gain.now is not None and gain.lost is not None:
         due = (

@@ -346,7 +346,7 @@ def _not_done(data: SessionData) -> Markup:
     once = [(len(many), many[0][1], some(name for name, _ in many)) for many in caveats.values()]
     parts: list[object] = [
         long_table(("file", "", "reason"), files, "Files that were not processed"),
-        long_table(("stacks", "caveat (of the first)", "names"), once, "Caveats"),
+        long_table(("stacks", "caveat (of the first), and what to do", "names"), once, "Caveats"),
     ]
     for title, texts in (("Warnings", data.warnings), ("What could not be read", data.problems)):
         parts.append(long_table((title.lower(),), [(text,) for text in texts], title))

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -21,10 +21,9 @@ from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.export.run import export
-from mrcz_dask.export.texts import Optics
+from mrcz_dask.export.texts import TEXTS, Optics
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.simulation import write_session
-from mrcz_dask.values.choices import Program
 from mrcz_dask.values.params import KomaParams, OutputFormat, Settings, WriteParams
 
 pytestmark = pytest.mark.downstream
@@ -63,7 +62,7 @@ def test_mrcfile_validates_what_we_write_plain(folder: Path) -> None:
             assert np.array_equal(np.array(file.data), mrcz_dask.read(path))
 
 
-@pytest.mark.parametrize("program", get_args(Program))
+@pytest.mark.parametrize("program", TEXTS)
 def test_mrcfile_validates_exports(folder: Path, tmp_path: Path, program: Any) -> None:
     export(folder / "mrcz-recompressed", tmp_path / "out", program, Optics(pixel_size=1.1))
     files = [p for suffix in ("mrc", "mrcs") for p in (tmp_path / "out").rglob(f"*.{suffix}")]

@@ -252,7 +252,7 @@ def test_the_limit_is_raised_as_the_message_says(tmp_path: Path, monkeypatch: py
         read(path)
     monkeypatch.setenv(costs.LARGEST, "1")
     assert read(path).shape == (8, 1024, 1024)
-    assert costs.settings() == {costs.LARGEST: "1"}
+    assert costs.limit_for_workers() == {costs.LARGEST: "1"}
     monkeypatch.setenv(costs.LARGEST, "much")
     with pytest.raises(ParameterError, match="'much'; expected a number of GB"):
         read(path)

@@ -150,7 +150,9 @@ def test_without_footer_everything_is_decoded(stack: NDArray[np.int16], tmp_path
     assert (report.status, report.frames, report.problems) == ("no-footer", 6, ())
     data = path.read_bytes()
     path.write_bytes(data + b"12345")
-    assert verify_file(path).notes == ("5 bytes behind the last frame are no footer",)
+    assert verify_file(path).notes == (
+        "5 bytes behind the last frame are no footer; copy the file again if it had one",
+    )
     with StackReader(path) as reader:
         at, size = reader.frame_index.offsets[2], reader.frame_index.nbytes[2]
     path.write_bytes(data[: at + 16] + b"\xff" * (size - 16) + data[at + size :])

@@ -156,7 +156,7 @@ def load_layout(source: ByteSource, complain: Complain) -> Layout:
     cut_off = len(index.offsets) < header.shape[0]  # as was told
     behind = 0 if promised or cut_off or footer is not None else source.size - index.end
     if header.compressed and 0 < behind < CHUNK_HEADER:
-        notes += (f"{behind} bytes behind the last frame are no footer",)
+        notes += (f"{behind} bytes behind the last frame are no footer; copy the file again if it had one",)
     elif behind:
         complain(HeaderError(f"{source.name}: {_compare_sizes(source, header, index)}; correct the header"))
     return Layout(header, None, index, notes)

@@ -246,7 +246,10 @@ def outlier_mask(
     caveats = values.caveats
     unknown = 0 if total.nonfinite is None else np.count_nonzero(total.nonfinite) - total.defects
     if unknown > 0:
-        caveats = (*caveats, f"{unknown} pixels are not finite or too large to be counts; masked")
+        caveats = (
+            *caveats,
+            f"{unknown} pixels are not finite or too large to be counts: filled; look at the file",
+        )
     return OutlierMask(
         mask, weight255, weights, hot, dead, near_another(mask, params.radius), values.t_dark, values.t_hot,
         values.mu, values.sigma, values.status, caveats, values.misfit, lit is not total,

@@ -36,7 +36,7 @@ NEGATIVE_SHARE = 1e-4
 DARK_EXPECTED = 0.05
 MOST_MASKED = 0.2
 QUIET = 0.5  # share of the noise of counting below which integers are no counts, but a signal with an offset
-UNUSED = "this stack is left as it is and is no reference for others"
+UNUSED = "this stack is left as it is and is no reference for others; look at its image"
 
 MaskStatus = Literal["ok", "sparse", "implausible", "degenerate"]
 
@@ -297,7 +297,8 @@ def _fitted(table: ValueTable, total: StackSum, params: OutlierParams, step: int
         middle=middle * unit,
         half=half * unit,
         caveats=tuple(
-            f"the {name} tail could not be fitted; a fixed threshold of {tail.threshold:.2f} sigma was used"
+            f"the {name} tail could not be fitted; a fixed threshold of {tail.threshold:.2f} sigma "
+            "was used; look at its histogram in the report"
             for name, tail in (("dark", dark), ("hot", hot))
             if tail.fallback
         ),

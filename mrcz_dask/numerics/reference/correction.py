@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from mrcz_dask.numerics.kernels import compiled, flat
 from mrcz_dask.numerics.moments import shifted_sums
-from mrcz_dask.numerics.outliers.filling import CorrectedPixels, fill_at
+from mrcz_dask.numerics.outliers.filling import CorrectedPixels, fill_at, poisson
 from mrcz_dask.numerics.outliers.weights import WEIGHT_STEPS, is_masked
-from mrcz_dask.numerics.philox import Purpose
+from mrcz_dask.numerics.philox import Purpose, uniform
 from mrcz_dask.numerics.reference import framewise
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.values.errors import ParameterError
@@ -161,6 +161,17 @@ class ReadyCorrection:
         return replace(
             self, correction=replace(correction, step=step, fill=correction.fill * np.float32(factor))
         )
+
+    def drawn(self, key: int, k: int) -> ReadyCorrection:
+        """Return the correction for frame k in which outliers stay whole counts: each is kept with the
+        probability that is its share, or replaced by a Poisson draw round its fill.
+
+        `key` is that of the stack's random numbers.
+        """
+        kept = uniform(self.where, key, Purpose.REPLACE, k) < self.share
+        mean = self.correction.fill.astype(np.float64)
+        fill = poisson(mean, uniform(self.where, key, Purpose.DRAW, k)).astype(np.float32)
+        return replace(self, correction=replace(self.correction, fill=fill), share=kept.astype(np.float32))
 
     def without_pattern(self) -> ReadyCorrection:
         """Return the correction that fills outliers but leaves the pattern, for a comparison."""
