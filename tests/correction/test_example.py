@@ -30,7 +30,7 @@ def koma(command: Path) -> Koma:
     """run(folder, *options): the main job, typed inside the session."""
 
     def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-        typed = [command, "koma", "--radius", "12", "--no-report", *options]
+        typed = [command, "koma", "--radius", "12", "--no-report", "--workers", "0", *options]
         return subprocess.run(typed, cwd=folder, capture_output=True, text=True, timeout=600)
 
     return run
@@ -127,7 +127,7 @@ def test_the_size_that_was_announced(session: Path, said: dict[str, Any], koma: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [("--workers", "0"), ("--workers", "1", "--threads", "2")])
+@pytest.mark.parametrize("options", [("--workers", "2"), ("--workers", "1", "--threads", "2")])
 def test_the_same_files_on_any_executor(
     session: Path, said: dict[str, Any], koma: Koma, tmp_path: Path, options: Any
 ) -> None:
@@ -138,6 +138,6 @@ def test_the_same_files_on_any_executor(
 
 def test_a_second_run_keeps_everything(session: Path, said: dict[str, Any], koma: Koma) -> None:
     before = {p: p.stat().st_mtime_ns for p in (session / "koma").glob("*.mrcz")}
-    again = json.loads(koma(session, "--json", "--workers", "0").stdout)
+    again = json.loads(koma(session, "--json").stdout)
     assert all(one["kept"] for one in again["results"])
     assert {p: p.stat().st_mtime_ns for p in (session / "koma").glob("*.mrcz")} == before
