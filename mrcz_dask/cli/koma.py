@@ -16,7 +16,7 @@ from mrcz_dask.cli.options.running import RunningGroup
 from mrcz_dask.cli.options.shared import GainGroup, InputGroup, MessageGroup, SelectionGroup, SessionFolder
 from mrcz_dask.cli.progress import Bars, MessageDisplay, message_display
 from mrcz_dask.cli.summary import show_outcome, show_plan, show_times
-from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.errors import MrczDaskError, ParameterError, error_text
 from mrcz_dask.values.messages import Noted
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import only_copies
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from mrcz_dask.engine.clusters import ClientOptions
     from mrcz_dask.session.watching import Watcher
     from mrcz_dask.values.messages import Listener
+
+FEW_FRAMES = 20  # of one stack tell the kind of its values
 
 
 @command(settings=True)
@@ -77,6 +79,7 @@ def koma(
     if run.dry_run:
         with Bars() as bars:
             plan = make(listen=bars)
+        _note(tell, _values(plan))
         if is_auto:
             _note(tell, f"the run finds the radius first; shown is {plan.settings.koma.radius}")
         show_plan(plan, options, as_json=messages.as_json)
@@ -102,6 +105,23 @@ def koma(
     if not outcome.results and not only_copies(outcome.failures):
         raise typer.Exit(FAILED)
     raise typer.Exit(DONE if outcome.complete else PARTLY)
+
+
+def _values(plan: Plan) -> str:
+    """Return a sentence on the kind of values in some frames from the middle of the session."""
+    from mrcz_dask.formats.sources import open_source
+    from mrcz_dask.numerics.outliers.mask import outlier_mask
+    from mrcz_dask.numerics.sums import sum_stack
+
+    entry = plan.stacks[len(plan.stacks) // 2]
+    try:
+        with open_source(entry.path, plan.settings.input) as reader:
+            few = min(len(reader), FEW_FRAMES)
+            total = sum_stack([reader.physical(k) for k in range(few)])
+        kind = outlier_mask(total, plan.settings.outliers).kind
+    except (MrczDaskError, OSError) as error:
+        return f"kind of values: not known: {error_text(error)}"
+    return f"kind of values, in {few} frames of {entry.name}: {kind}"
 
 
 def _check_follow(run: RunGroup, method: MethodGroup) -> None:

@@ -220,6 +220,7 @@ def test_a_dry_run_writes_nothing_and_says_all(night: Path, mrcz: Any) -> None:
     assert "mdoc" in shown.out and "2026-10-14" in shown.out
     assert "1: 0, 2" in shown.out
     assert "memory: about" in shown.out and str(night / "koma") in shown.out
+    assert re.search(r"kind of values, in \d+ frames of \S+: counts", shown.err)
     said = json.loads(mrcz("koma", night, "--radius", 1, "--dry-run", "--json").out)
     assert [s["window"] for s in said["stacks"]] == [[1, 2], [0, 2], [1, 3], [2, 4], [2, 3]]
     assert {s["time_from"] for s in said["stacks"]} == {"mdoc"}
