@@ -13,6 +13,7 @@ from mrcz_dask.numerics.arrays import Floats
 from mrcz_dask.values.errors import ParameterError
 
 SURE = 2.0
+LOSS = 0.01  # of what the best radius takes off R
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,8 @@ class RadiusChoice:
 def choose_radius(
     radii: Sequence[int], scores: Sequence[Sequence[float]], without: Sequence[float]
 ) -> RadiusChoice:
-    """Compare the held-out R of several radii and recommend the smallest one that is within one standard
-    error of the best.
+    """Compare the held-out R of several radii and recommend the smallest one that is as good as the best:
+    within one standard error, and within one percent of what the best takes off.
 
     Parameters
     ----------
@@ -103,7 +104,8 @@ def choose_radius(
         RadiusRow(a, *_mean(here), *_mean(here - values[:, best]), *_mean(base - here))
         for a, here in zip(radii, values.T, strict=True)
     )
-    chosen = next(row for k, row in enumerate(rows) if k == best or row.behind <= row.behind_error)
+    lost = LOSS * rows[best].gain
+    chosen = next(row for k, row in enumerate(rows) if k == best or row.behind <= min(row.behind_error, lost))
     helps = chosen.gain > (0 if math.isnan(chosen.gain_error) else SURE * chosen.gain_error)
     return RadiusChoice(chosen.radius, _reason(chosen, rows, best, len(values), helps), helps, rows)
 
