@@ -338,7 +338,7 @@ def test_a_command_that_is_stopped_takes_its_jobs_along(
     options = ("--cluster", "slurm", "--jobs", "2", "--radius", str(RADIUS), "-o", str(home / "out"))
     command = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", str(night), *options]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        assert until(lambda: len(slurm.jobs()) == 2)
+        assert until(lambda: slurm.jobs() != [])  # with all jobs at work the run may end first
         process.send_signal(number)
         assert process.wait(timeout=PATIENCE) == 128 + number
     assert until(lambda: slurm.jobs() == [])
