@@ -32,7 +32,7 @@ from tests.nights import run_koma
 
 OPTICS = Optics(pixel_size=1.05)
 PARAMS = named(
-    "standard", shape=(160, 192), stacks=26, frames=6, dose=24.0, pixel=0.05, new_gain=(13,), etch=0.0, seed=3
+    "standard", shape=(160, 192), stacks=20, frames=6, dose=24.0, pixel=0.05, new_gain=(10,), etch=0.0, seed=3
 )
 
 
@@ -63,9 +63,9 @@ def test_each_epoch_has_links_a_gain_and_defects(recorded: Path, references: Pat
     done = export_refined_gain(references, recorded / "night", tmp_path / "out", "relion", OPTICS)
     assert len(done.movies) == PARAMS.stacks and not done.left_out
     session, out = SimulatedSession(PARAMS), tmp_path / "out"
-    for epoch, first, last in (("epoch_1", 0, 12), ("epoch_2", 13, 25)):
+    for epoch, first, last in (("epoch_1", 0, 9), ("epoch_2", 10, 19)):
         links = read_star((out / f"{epoch}.star").read_text())["movies"]["rlnMicrographMovieName"]
-        assert len(links) == 13
+        assert len(links) == 10
         for link in links:
             assert (out / link).is_symlink() and (out / link).samefile(recorded / "night" / Path(link).name)
         gain = gain_of(out / f"{epoch}_gain.mrc")
@@ -158,7 +158,7 @@ def test_an_epoch_whose_first_movie_is_gone_is_still_one(
             (night / path.name).write_bytes(path.read_bytes())
     done = export_refined_gain(references, night, tmp_path / "out", "relion", OPTICS)
     assert set(done.left_out) == {Path(first).stem}
-    assert [len(list((tmp_path / "out" / name).iterdir())) for name in ("epoch_1", "epoch_2")] == [13, 12]
+    assert [len(list((tmp_path / "out" / name).iterdir())) for name in ("epoch_1", "epoch_2")] == [10, 9]
 
 
 def test_what_no_gain_can_do_is_refused(recorded: Path, tmp_path: Path, koma: Any) -> None:
@@ -225,7 +225,7 @@ def test_tilt_series_for_aretomo(recorded: Path, references: Path, tmp_path: Pat
     """A series whose movies are all in one epoch goes with them; another one is named."""
     night = Path(shutil.copytree(recorded / "night", tmp_path / "night"))
     names = [stack.name for stack in discover(night).stacks]
-    for series, part in (("ts1", names[:8]), ("ts2", names[8:18]), ("ts3", names[18:])):
+    for series, part in (("ts1", names[:6]), ("ts2", names[6:14]), ("ts3", names[14:])):
         tilts = [
             f"[ZValue = {k}]\nTiltAngle = {3 * k}\nSubFramePath = D:\\frames\\{name}\n"
             for k, name in enumerate(part)
@@ -238,7 +238,7 @@ def test_tilt_series_for_aretomo(recorded: Path, references: Path, tmp_path: Pat
         assert [path.name for path in folder.glob("ts*.mdoc")] == [series]
         assert (folder / series).samefile(night / series)
     commands = (tmp_path / "out" / "run.sh").read_text()
-    assert "ts2.mdoc: left out: 5 of its 10 movies are not in epoch_1" in commands
+    assert "ts2.mdoc: left out: 4 of its 8 movies are not in epoch_1" in commands
     assert "-DefectFile epoch_2_defects.txt" in commands and "-Gain epoch_2_gain.mrc" in commands
     with pytest.raises(SessionError, match=r"no \.mdoc of a tilt series"):
         export_refined_gain(references, recorded / "night", tmp_path / "none", "aretomo", OPTICS)
@@ -252,7 +252,7 @@ def test_the_table_for_cryosparc_joins_movies_and_gains(
     export_refined_gain(references, recorded / "night", tmp_path / "out", "cryosparc", OPTICS)
     for epoch in ("epoch_1", "epoch_2"):
         table = np.load(tmp_path / "out" / f"{epoch}.cs")
-        assert len(table) == len(set(table["uid"])) == 13
+        assert len(table) == len(set(table["uid"])) == 10
         for name in ("movie_blob/path", "gain_ref_blob/path", "mscope_params/defect_path"):
             assert all((tmp_path / "out" / path.decode().removeprefix(">")).is_file() for path in table[name])
         assert (table["movie_blob/shape"] == (PARAMS.frames, *PARAMS.shape)).all()
