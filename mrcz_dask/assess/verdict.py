@@ -101,6 +101,9 @@ class Verdict:
             )
 
 
+FILTER = ["-o", "filtered"]
+
+
 def verdict(
     plan: Plan,
     ready: Sequence[JudgedStack],
@@ -166,16 +169,20 @@ def _advice(
     if spread > RAW_SPREAD:
         return "Give the gain reference first: these look like raw frames.", "koma", [*koma, "--gain", "GAIN"]
     if evidence is None:
-        return "Fill outliers only: no stack has a usable reference.", "outliers", []
+        return "Fill outliers only: no stack has a usable reference.", "outliers", FILTER
     if not evidence.has_pattern and limit(evidence) < SMALL:
-        return "Fill outliers only: there is no pattern to take off.", "outliers", []
+        return "Fill outliers only: there is no pattern to take off.", "outliers", FILTER
     if not evidence.has_pattern:
         why = f"Undecided: with these counts a pattern of {limit(evidence):.2g} % is not seen."
         return f"{why} KOMA takes off only what it sees.", "koma", koma
     if evidence.harms:
-        return "Fill outliers only: some of what KOMA would take off moves with the specimen.", "outliers", []
+        return (
+            "Fill outliers only: some of what KOMA would take off moves with the specimen.",
+            "outliers",
+            FILTER,
+        )
     if evidence.gain.z < -SURE and evidence.gain.value < -(NEGLIGIBLE**2):
-        return "Fill outliers only: KOMA would add more noise than it takes off.", "outliers", []
+        return "Fill outliers only: KOMA would add more noise than it takes off.", "outliers", FILTER
     if not evidence.helps:
         return f"KOMA, radius {radius}: neither gain nor harm is seen beyond chance.", "koma", koma
     why = "" if choice is None or choice.helps else "; R alone does not show it beyond chance"

@@ -120,7 +120,7 @@ def assess(
 ) -> None:
     """Say whether a session has a pattern, what it costs, whether KOMA helps or harms, and what to run.
 
-    It looks at 100 stacks from the middle of the session, and writes none. With --only also R of every
+    It looks at 100 stacks from the middle of the session, and writes no movie. With --only also R of every
     stack, raw and corrected; correlation between stacks over dose; R against the radius, and by method.
 
     Held out: masks and coefficients come from every other frame, the score from the rest. Results are kept

@@ -115,8 +115,7 @@ def _totals(outcome: Outcome, report: Path | None) -> Iterator[str]:
     larger = f"; larger than the inputs: {why}" if size_out > size_in else ""
     yield from plan.size_lines(size_out)
     yield f"{readable(size_in)} in, {readable(size_out)} out, in {plan.folder}{larger}"
-    if (verdict := verdict_on(stacks)) is not None:
-        yield verdict
+    yield verdict_on(stacks) or "What KOMA gained was not measured: it takes two good stacks."
 
 
 def _kinds(plan: Plan) -> list[str]:

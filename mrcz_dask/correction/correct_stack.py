@@ -212,9 +212,7 @@ def _caveats(task: CorrectionTask) -> tuple[str, ...]:
         )
     elif not members:
         outside = " that shows another specimen" if task.groups else ""
-        caveats.append(
-            f"no usable neighbor{outside}: {UNTOUCHED}; try a larger --radius, or movies of other specimens"
-        )
+        caveats.append(f"no usable neighbor{outside}: {UNTOUCHED}; add movies of the same camera and mode")
     elif dose_spread > koma.dose_spread:
         caveats.append(
             f"doses in the window spread by {dose_spread:.0%} of their median; if the pattern is "

@@ -125,7 +125,7 @@ class Plan:
             WHOLE_COUNTS: sum(_bytes_of(stack, counts) for stack in self.stacks),
             "float32 in MRC (export)": 4 * sum(math.prod(stack.shape) for stack in self.stacks),
         }
-        if any(stack.dtype.kind == "f" for stack in self.stacks):
+        if self.settings.write.dtype == "counts" or any(stack.dtype.kind == "f" for stack in self.stacks):
             del sizes[WHOLE_COUNTS]
         yield "on disk: a movie, the session"
         for name, size in sizes.items():

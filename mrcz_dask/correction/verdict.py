@@ -20,6 +20,7 @@ from mrcz_dask.values.records import SMOOTH_KEPT, UNTOUCHED, StackResult
 
 LOST = "Some of the specimen was taken off with the pattern: "
 UNTOLD = "Whether some of the specimen went as well cannot be told"
+WHY_UNTOLD = "the stacks hardly drift, have few counts or are small; --groups names those of one specimen"
 
 
 def verdict_on(results: Iterable[StackResult]) -> str | None:
@@ -62,7 +63,11 @@ def verdict_on(results: Iterable[StackResult]) -> str | None:
     left = f"about {100 * share:.0f} %" if share >= 0.01 else "less than 1 %"
     less = len(usable) - found.stacks
     where = f" (from {less} of {len(usable)} stacks nothing was taken)" if less else ""
-    told = "None of the specimen is seen in what was taken off" if found.movement_can_be_told else UNTOLD
+    told = (
+        "None of the specimen is seen in what was taken off"
+        if found.movement_can_be_told
+        else f"{UNTOLD}: {WHY_UNTOLD}"
+    )
     return f"{koma}; {left} of the pattern is left{where}. {told}."
 
 

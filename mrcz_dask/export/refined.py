@@ -39,6 +39,7 @@ from mrcz_dask.values.texts import some
 MOSTLY = 0.4  # of an epoch's stacks: a pixel that is an outlier in as many is a defect of the epoch
 PLAIN = (".mrc", ".mrcs", ".tif", ".tiff", ".eer")  # what all the programs read
 PHASE = "refined gain"
+RUNS = {"warp": "writes WarpTools' settings of each epoch", "cryosparc": "prints what to enter in cryoSPARC"}
 
 
 def export_refined_gain(
@@ -249,10 +250,12 @@ def _readme(epochs: Sequence[Epoch], program: Program) -> str:
         f"`{epoch.file('defects.*')}` |"
         for epoch in epochs
     )
+    inverse = program in DIVIDES_EER and epochs[0].eer is not None
+    divides = f"\n{program} divides EER movies by the gain: these files are the inverse, 1 / gain.\n"
     return f"""# Movies as they were recorded, and a refined gain, for {program}
 
-`sh run.sh` runs {program} on all movies. Each folder has links to the movies of one epoch: between two
-epochs the pattern of the detector changed.
+`sh run.sh` {RUNS.get(program, f"runs {program} on all movies")}. Each folder has links to the movies
+of one epoch: between two epochs the pattern of the detector changed.
 
 | folder | movies | first | gain reference | defects |
 |---|---|---|---|---|
@@ -260,7 +263,7 @@ epochs the pattern of the detector changed.
 
 **Apply these gains, and no other.** A refined gain is the gain that was given to `koma`, or ones, divided by
 1 + the mean pattern of the epoch. It is 0 at pixels that are outliers in {MOSTLY:.0%} of the stacks or more.
-
+{divides if inverse else ""}
 What it cannot do: outliers that come and go within an epoch stay in the movies, and so does the part of the
 pattern that changes from stack to stack. Where that matters, write the movies with `koma` and export those.
 """

@@ -36,7 +36,7 @@ from mrcz_dask.session.log import NAME, read_messages
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError, PlaceError
-from mrcz_dask.values.records import SMOOTH_KEPT, Break, StackRecord, is_too_quiet
+from mrcz_dask.values.records import SMOOTH_KEPT, Break, StackRecord, StackResult, is_too_quiet
 
 # Stacks whose histograms and patches are in a report, and thumbnails of stacks left out of windows.
 LOOKS = 100
@@ -140,7 +140,7 @@ class _Reader:
             hours=(state.acquired - begin).total_seconds() / 3600,
             state=state.state,
             reason=state.reason,
-            mask=None if record is None else mask_facts(record),
+            mask=None if record is None else mask_facts(record, result),
             turnover=Turnover(),
             usable=None if result is None else result.usable,
             score=None if result is None else result.score,
@@ -198,8 +198,11 @@ class _Reader:
         return StackSample() if kept is None else StackSample(thumbnails=kept[0], grays=kept[1:])
 
 
-def mask_facts(record: StackRecord) -> MaskFacts:
-    """Return the facts about a stack's sum and outlier mask that a report shows, from its record."""
+def mask_facts(record: StackRecord, result: StackResult | None) -> MaskFacts:
+    """Return the facts about a stack's sum and outlier mask that a report shows, from its record.
+
+    Numbers of outliers are those of its result, which has those that the stacks around it add.
+    """
     mask = record.outliers
     counts = record.exponent == 0 or "int" in record.dtype  # of other floats a spread says nothing
     return MaskFacts(
@@ -207,8 +210,8 @@ def mask_facts(record: StackRecord) -> MaskFacts:
         dtype=record.dtype,
         dose=record.dose,
         n_masked=int(mask["n_masked"]),
-        n_hot=int(mask["n_hot"]),
-        n_dead=int(mask["n_dead"]),
+        n_hot=int(mask["n_hot"]) if result is None else result.hot,
+        n_dead=int(mask["n_dead"]) if result is None else result.dead,
         n_neighbourly=int(mask["n_neighbourly"]),
         status=record.status,
         illumination=bool(mask["illumination"]),

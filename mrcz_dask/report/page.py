@@ -115,7 +115,7 @@ def _header(data: SessionData, title: str, found: Mapping[About, Sequence[Answer
         element("p", data.verdict or "What KOMA gained was not measured.", class_="verdict"),
         element("p", *lights, f"{data.running} {when} UTC", class_="lights"),
         element("dl", *numbers, class_="numbers"),
-        element("p", BUYS, class_="quiet"),
+        element("p", BUYS, class_="quiet") if data.evidence is not None and data.evidence.has_pattern else "",
     )
     return header + element("nav", element("ul", *links), aria_label="Sections")
 

@@ -162,8 +162,14 @@ def correction_raised_noise(data: SessionData) -> float | None:
     lambda data: "" if data.evidence is None or not data.evidence.harms else loss(data.evidence),
 )
 def specimen_lost(data: SessionData) -> float | None:
-    """Return the share of what was taken off that moves with the specimen, or of stacks that lost some."""
-    return None if data.evidence is None else data.evidence.lost
+    """Return the share of what was taken off that moves with the specimen, or of stacks that lost some.
+
+    None where movement cannot be told.
+    """
+    evidence = data.evidence
+    if evidence is None or not (evidence.harms or evidence.movement_can_be_told or not evidence.has_pattern):
+        return None
+    return evidence.lost
 
 
 @question(

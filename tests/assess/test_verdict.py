@@ -40,7 +40,7 @@ def test_a_pattern_that_koma_takes_off(tmp_path: Path) -> None:
 def test_no_pattern_at_all(tmp_path: Path) -> None:
     verdict = assessed(tmp_path, session="no pattern", hot=(0.0, 0.0), dead=0.0, dose=8.0).verdict
     assert not verdict.evidence.has_pattern
-    assert verdict.command == f"mrcz-dask outliers {tmp_path / 'session'}"
+    assert verdict.command == f"mrcz-dask outliers {tmp_path / 'session'} -o filtered"
     assert "none found; it has at most" in "\n".join(verdict.sentences())
 
 

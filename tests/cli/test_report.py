@@ -41,10 +41,10 @@ def test_koma_makes_it_and_its_figures_are_what_provenance_says(
     for k, name in enumerate(names):
         steps = provenance(mrcz, out / name)
         outliers, koma = steps["outliers"]["results"], steps["koma"]["results"]
-        mask = outliers["mask"]
+        mask, pooled = outliers["mask"], outliers["pooled"]
         for figure, column, said in [
-            ("timeline", "hot", mask["n_hot"]),
-            ("timeline", "dead", mask["n_dead"]),
+            ("timeline", "hot", mask["n_hot"] + pooled["n_hot"]),
+            ("timeline", "dead", mask["n_dead"] + pooled["n_dead"]),
             *(("thresholds", one, number(mask[one])) for one in ("t_dark", "t_hot", "misfit", "mu", "sigma")),
             ("dose", "dose", outliers["dose_per_frame"]),
             *(("noise", kind, value) for kind, value in koma["correlated_noise"].items()),

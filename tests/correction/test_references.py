@@ -133,7 +133,7 @@ def test_a_run_says_that_it_is_better_only_if_both_scores_agree(tmp_path: Path) 
     )
     results = koma(paths[0].parent, tmp_path / "out", KomaParams(radius=4)).results
     said = r"KOMA lowered correlated noise by \d+ ± \d+ % \(held out\); about \d+ % of the pattern is left\. "
-    assert re.fullmatch(said + rf"{UNTOLD}\.", verdict_on(results) or "")
+    assert re.fullmatch(said + rf"{UNTOLD}: .*\.", verdict_on(results) or "")
     told = {"movement": {"explained": 0.0, "power": 1.0, "variance": 1e-3}}
     better = [replace(one, evidence=one.evidence | told) for one in results]
     assert re.fullmatch(said + "None of the specimen is seen .*", verdict_on(better) or "")

@@ -38,7 +38,7 @@ def test_the_edge_that_stays_is_drawn_and_the_one_that_went_is_said(
     data = gather(tmp_path / "out")
     drawn = {figure.key: figure for figure in over_stacks(data)}
     level = next(one.level for one in answers(data)["run"] if one.question.key == "specimen_lost")
-    assert ("specimen" in drawn, level) == ((False, "act") if trust else (True, "good"))
+    assert ("specimen" in drawn, level) == ((False, "act") if trust else (True, "unknown"))
     if not trust:
         percent = np.reshape(drawn["specimen"].columns["percent"], data.shared.shape)  # type: ignore[union-attr]
         assert np.ptp(percent) > 15
