@@ -91,8 +91,18 @@ def test_one_machine_simulates_runs_on_a_cluster_and_runs_again(run: Run, tmp_pa
     assert done.returncode == 0, done.stderr
     assert "5 stacks done, 0 not done" in done.stdout and "dashboard http" in done.stderr
     assert re.search(r"^6 files, .*: sound$", done.stdout, re.MULTILINE)
+    assert f"{tmp_path / 'demo' / 'koma' / 'report.html'} " in done.stdout.splitlines()[-1]
     again = run(command, **sizes)
     assert again.returncode == 0 and "(5 kept from before)" in again.stdout
+
+
+@pytest.mark.slow
+def test_the_demo_prints_the_table_of_the_readme(run: Run, tmp_path: Path) -> None:
+    done = run(["sh", str(WORKFLOWS / "one_machine.sh"), str(tmp_path / "demo")])
+    printed = [line.split() for line in done.stdout.splitlines()]
+    readme = (WORKFLOWS.parent / "README.md").read_text(encoding="utf-8").splitlines()
+    shown = [line.split() for line in readme if re.match(r"FoilHole_\S+ +\d", line)]
+    assert len(shown) == 3 and all(line in printed for line in shown)
 
 
 def test_nightly_names_what_is_bad_and_goes_on(run: Run, night: Path, tmp_path: Path) -> None:

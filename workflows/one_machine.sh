@@ -35,5 +35,6 @@ cat <<END
   $session/koma/*.mrcz        corrected stacks; 'mrcz-dask provenance FILE' prints a footer
   $session/koma/session.zarr  sums and masks of every stack
   $session/koma/events.jsonl  what happened, when and where
+  $session/koma/report.html   what the run gained and what to look at: open it in a browser
 END
 exit "$status"

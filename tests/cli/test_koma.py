@@ -2,6 +2,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -365,6 +366,19 @@ def test_the_radius_that_the_session_asks_for(night: Path, tmp_path: Path, mrcz:
     for wrong in (["--radius", "far"], ["--radius", "0"], ["--radius", "auto", "--follow"]):
         refused = mrcz("koma", night, *SERIAL, *wrong, "-o", tmp_path / "no")
         assert refused.code == 2 and "--radius" in refused.err + "--radius" * ("0" in wrong)
+
+
+def test_a_run_of_whole_counts_shows_their_size_once(night: Path, mrcz: Any) -> None:
+    shown = mrcz("koma", night, "--dtype", "counts", "--form", "divide", "--dry-run")
+    assert shown.code == 0 and "this run" in shown.out and "whole counts" not in shown.out
+
+
+def test_one_stack_alone_says_what_would_help(night: Path, tmp_path: Path, mrcz: Any) -> None:
+    (tmp_path / "one").mkdir()
+    shutil.copy(first(night), tmp_path / "one")
+    shown = mrcz("koma", tmp_path / "one", *SERIAL, "--radius", 2)
+    assert shown.code == 0 and "add movies of the same camera and mode" in " ".join(shown.out.split())
+    assert shown.out.rstrip().endswith("it takes two good stacks.")
 
 
 def test_breaks_are_asked_for_in_hours(night: Path, mrcz: Any) -> None:

@@ -92,6 +92,8 @@ def test_the_script_runs_in_the_folder_wherever_it_is(
     for name in ("relion_run_motioncorr", "MotionCor3", "WarpTools"):
         (tools / name).write_text('#!/bin/sh\necho "$0" "$@"\n')
         (tools / name).chmod(0o755)
+    about = (tmp_path / "out" / "README.md").read_text()
+    assert ("on all movies" in about) == (program in ("relion", "motioncor")) and "the inverse" not in about
     env = {"PATH": f"{tools}:/usr/bin:/bin"}
     done = subprocess.run(
         [tmp_path / "out" / "run.sh"], cwd="/", env=env, capture_output=True, text=True, check=True
@@ -211,6 +213,7 @@ def test_movies_of_electron_events(tmp_path: Path) -> None:
         done = export_refined_gain(tmp_path / "refs", tmp_path / "eer", out, program, OPTICS)  # type: ignore[arg-type]
         assert len(done.movies) == 4 and options in (out / "run.sh").read_text()
         gains[program] = gain_of(out / "epoch_1_gain.mrc")
+        assert ("the inverse, 1 / gain" in (out / "README.md").read_text()) == (program in ("relion", "warp"))
         assert gains[program].shape == (128, 128)
     assert "--eer_ngroups -20" in (tmp_path / "warp" / "run.sh").read_text()
     total, each, dose = (tmp_path / "motioncor" / "epoch_1_fractions.txt").read_text().split()
